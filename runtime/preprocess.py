@@ -1,0 +1,196 @@
+"""The one preprocessing: from an image file to the tensor a model takes, driven by the spec alone.
+
+Training, calibration, evaluation, benchmark and device all come here, and get bit-equal tensors from the same decoded pixels.
+numpy and Pillow only.
+"""
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import DataError
+from .spec import InputSpec, ModelSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+Tensor = npt.NDArray[np.float32]
+
+# Above this an image is refused before it is decoded: a few kilobytes of PNG can claim gigabytes of pixels.
+MAX_PIXELS = 64_000_000
+
+
+def decode(source: Path | bytes) -> Pixels:
+    """Read one image file: JPEG, PNG, WebP, BMP or whatever Pillow reads.
+
+    EXIF rotation is applied. Palettes become RGB, transparency is dropped (as `convert("RGB")` does in the loaders models are trained with),
+    16-bit grey keeps its upper 8 bits.
+
+    Returns:
+        uint8, shape (H, W, 3) in RGB order, or (H, W, 1) for a grey image.
+
+    Raises:
+        DataError: The file is missing, damaged, not an image, or has more than `MAX_PIXELS` pixels.
+    """
+    from PIL import Image, ImageOps  # here and below: a product that feeds ready arrays never loads Pillow
+
+    name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata and big images; the limit below is ours
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DataError(
+                        f"the image has more than {MAX_PIXELS:,} pixels", f"{name}: {image.width}x{image.height}", "shrink it first"
+                    )
+                return _to_array(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise DataError("the image does not exist", name, "check the path") from error
+    # Pillow's plug-ins raise almost anything on damaged files: OSError, SyntaxError, ValueError, struct.error, EOFError, DecompressionBombError ...
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        EOFError,
+        MemoryError,
+        RuntimeError,
+        Image.DecompressionBombError,
+    ) as error:
+        raise DataError("the image cannot be decoded", f"{name} ({error})", "replace the file, or leave it out with --skip-bad") from error
+
+
+def to_pixels(image: npt.NDArray[np.generic], spec: InputSpec) -> Pixels:
+    """Bring one decoded image to the spec's colour order and size.
+
+    Args:
+        image: uint8, shape (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA.
+        spec: What the model expects.
+
+    Returns:
+        uint8, shape (spec.height, spec.width, spec.channels).
+
+    Raises:
+        DataError: Another dtype or shape, or an empty image.
+    """
+    pixels = _as_color(_checked(image), spec)
+    if pixels.shape[:2] != (spec.height, spec.width):
+        pixels = _resized(pixels, spec)
+    return pixels[:, :, ::-1] if spec.color == "bgr" else pixels
+
+
+def normalize(pixels: npt.NDArray[np.uint8 | np.float32], spec: InputSpec) -> Tensor:
+    """Return `(pixels * scale - mean) / std` in the model's layout.
+
+    Args:
+        pixels: Raw 0..255 values, shape (N, H, W, C).
+        spec: What the model expects.
+
+    Returns:
+        float32, contiguous, shape (N, C, H, W), or (N, H, W, C) for `NHWC`.
+    """
+    nchw = spec.layout == "NCHW"
+    values = np.array(pixels.transpose(0, 3, 1, 2) if nchw else pixels, dtype=np.float32, order="C", copy=True)
+    shape = (-1, 1, 1) if nchw else (-1,)
+    # A step that changes no bit is skipped: models that take raw pixels have scale 1, mean 0, std 1.
+    if spec.scale != 1:
+        values *= np.float32(spec.scale)
+    if any(spec.mean):
+        values -= np.asarray(spec.mean, np.float32).reshape(shape)
+    if any(std != 1 for std in spec.std):
+        values /= np.asarray(spec.std, np.float32).reshape(shape)
+    return values
+
+
+def prepare(image: npt.NDArray[np.generic], spec: InputSpec) -> Tensor:
+    """Return one decoded image as the model takes it: float32, shape `spec.shape`."""
+    return normalize(to_pixels(image, spec)[np.newaxis], spec)[0]
+
+
+def prepare_batch(images: Sequence[npt.NDArray[np.generic]], spec: InputSpec) -> Tensor:
+    """Return decoded images, of any sizes, as one batch: float32, shape (N, *spec.shape)."""
+    return normalize(np.stack([to_pixels(image, spec) for image in images]), spec)
+
+
+def prepare_feeds(feeds: Mapping[str, npt.NDArray[np.generic]], spec: ModelSpec) -> dict[str, npt.NDArray[np.generic]]:
+    """Normalise the uint8 images among `feeds` by the spec of their input; other arrays pass as they are."""
+    images = {one.name: one for one in spec.inputs}
+    return {
+        name: normalize(cast("Pixels", array), images[name]) if name in images and array.dtype == np.uint8 else array
+        for name, array in feeds.items()
+    }
+
+
+def _to_array(image: "Image.Image") -> Pixels:
+    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I"):
+        # Pillow would clip these to 255 instead of scaling them.
+        return (np.clip(np.asarray(image, np.int32), 0, 65535) >> 8).astype(np.uint8)[:, :, np.newaxis]
+    if image.mode in ("L", "LA", "La", "1", "F"):
+        return np.asarray(image.convert("L"))[:, :, np.newaxis]
+    return np.asarray(image.convert("RGB"))
+
+
+def _checked(image: npt.NDArray[np.generic]) -> Pixels:
+    if image.dtype != np.uint8:
+        raise DataError(
+            "an image must be uint8, 0 to 255", f"dtype {image.dtype}", "convert it, or feed a prepared tensor by the input's name"
+        )
+    if image.ndim == 2:
+        image = image[:, :, np.newaxis]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
+        raise DataError(
+            "an image must have the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)", f"shape {image.shape}", "put the channels last"
+        )
+    return cast("Pixels", image[:, :, :3])
+
+
+def _as_color(pixels: Pixels, spec: InputSpec) -> Pixels:
+    channels = pixels.shape[2]
+    if channels == spec.channels:
+        return pixels
+    if spec.channels == 3:
+        return np.repeat(pixels, 3, axis=2)
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))[:, :, np.newaxis]
+
+
+def _resized(pixels: Pixels, spec: InputSpec) -> Pixels:
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
+    if spec.fit == "stretch":
+        image = _resize(image, spec.width, spec.height, spec)
+    else:
+        width, height = _cover(image.width, image.height, spec)
+        # The centre as torchvision's CenterCrop rounds it.
+        left, top = round((width - spec.width) / 2), round((height - spec.height) / 2)
+        image = _resize(image, width, height, spec).crop((left, top, left + spec.width, top + spec.height))
+    array = np.asarray(image)
+    return array[:, :, np.newaxis] if array.ndim == 2 else array
+
+
+def _cover(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
+    """Return the size that covers the crop and keeps the aspect ratio, rounded as torchvision's Resize and timm do."""
+    least_width, least_height = int(spec.width / spec.crop), int(spec.height / spec.crop)
+    if least_width * height >= least_height * width:
+        return least_width, max(least_height, least_width * height // width)
+    return max(least_width, least_height * width // height), least_height
+
+
+def _resize(image: "Image.Image", width: int, height: int, spec: InputSpec) -> "Image.Image":
+    from PIL import Image
+
+    kernel = Image.Resampling[spec.kernel.upper()]
+    if spec.antialias or kernel == Image.Resampling.NEAREST:
+        return image.resize((width, height), kernel)
+    # Pillow's resize always widens the kernel when it shrinks; its affine transform samples without that.
+    return image.transform((width, height), Image.Transform.EXTENT, (0, 0, image.width, image.height), kernel)

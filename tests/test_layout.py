@@ -1,0 +1,102 @@
+"""The house rules: which folder may import which, what the wheel holds, and what importing costs."""
+
+import ast
+import importlib
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FLOORS = {"runtime": 1, "data": 2, "graph": 2, "benchmarks": 3, "train": 4, "export": 5, "compress": 6, "cli": 7}
+WITHOUT_TORCH = ["edgerec.data", "edgerec.graph", "edgerec.benchmarks", "edgerec.compress.quantization"]
+SOURCES = sorted(path for folder in FLOORS for path in (ROOT / folder).rglob("*.py"))
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the top folders of edgerec that a module imports, anywhere in it."""
+    package = ["edgerec", *path.relative_to(ROOT).parent.parts]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = [*base, *(node.module or "").split(".")] if node.module else base
+            found |= {".".join([*module, name.name]) for name in node.names}
+    return {name.split(".")[1] for name in found if name.startswith("edgerec.") and name.count(".") >= 1}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_folder_imports_only_from_lower_floors(path: Path) -> None:
+    own = path.relative_to(ROOT).parts[0]
+    above = {name for name in imports_of(path) & FLOORS.keys() if name != own and FLOORS[name] >= FLOORS[own]}
+    assert not above, f"{own} stands on floor {FLOORS[own]} and imports {above}"
+
+
+def test_the_walk_sees_relative_imports(tmp_path: Path) -> None:
+    module = ROOT / "train" / "models" / "registry.py"
+    assert "runtime" in imports_of(module), "train/models/registry.py raises errors of runtime, so the walk must find that import"
+
+
+def test_setuptools_lists_every_package_on_disk() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    on_disk = {
+        "edgerec." + ".".join(path.parent.relative_to(ROOT).parts) for folder in FLOORS for path in (ROOT / folder).rglob("__init__.py")
+    }
+    assert set(settings["packages"]) == on_disk | {"edgerec"}
+    assert set(settings["package-dir"]) == {"edgerec", *(f"edgerec.{folder}" for folder in FLOORS)}
+
+
+def test_every_folder_with_code_is_a_package() -> None:
+    assert {path.parent for path in SOURCES} == {path.parent for path in SOURCES if path.name == "__init__.py"}
+
+
+def loaded_by(code: str) -> set[str]:
+    """Run `code` in a fresh interpreter; return the third-party modules it loaded."""
+    script = f"{code}; import sys; print(*{{m.partition('.')[0] for m in sys.modules}})"
+    out = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
+    ours = {"edgerec", "_distutils_hack"}
+    return {name for name in out.stdout.split() if not name.startswith("__")} - sys.stdlib_module_names - ours
+
+
+def test_importing_edgerec_loads_the_standard_library_only() -> None:
+    assert loaded_by("import edgerec, edgerec.runtime, edgerec.runtime.errors, edgerec.runtime.spec") == set()
+
+
+def test_the_runtime_loads_numpy_and_onnxruntime_only() -> None:
+    pytest.importorskip("onnxruntime", reason="no onnxruntime here: the runtime cannot be loaded whole")
+    code = "from edgerec.runtime import Recognizer, open_session; import edgerec.runtime.providers as p; p.load_onnxruntime()"
+    # onnxruntime's own imports, whatever they are in this release, are its business.
+    assert loaded_by(code) <= {"numpy", "onnxruntime"} | loaded_by("import onnxruntime")
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_the_lower_floors_never_load_torch(module: str) -> None:
+    code = f"import importlib, {module} as m; [getattr(m, name) for name in m.__all__]"
+    assert "torch" not in loaded_by(code)
+
+
+@pytest.mark.parametrize("folder", sorted(FLOORS))
+def test_public_names_exist(folder: str) -> None:
+    module = importlib.import_module(f"edgerec.{folder}")
+    assert module.__all__ == sorted(module.__all__), "the public surface is a sorted list"
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = module.nothing
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_public_functions_and_classes_are_documented(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), "a module says what it is"
+    public = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")]
+    assert [node.name for node in public if not ast.get_docstring(node)] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_readable(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").count("\n") <= 300, "cut it by topic"
