@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -46,7 +46,7 @@ class Recognizer:
         if known.task != "classification":
             raise ModelError("a Recognizer needs a classifier", f"task {known.task!r}", "use open_session and read its outputs")
         self.session = session
-        self.spec = _fitted(known, session)
+        self.spec = session.fit(known)
         self.top = top
 
     @classmethod
@@ -106,10 +106,3 @@ def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return exp(x) / sum(exp(x)) along the last axis, safe against overflow."""
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
-
-
-def _fitted(spec: ModelSpec, session: Session) -> ModelSpec:
-    """Take the input's name from the model when there is only one: a spec given by hand need not know it."""
-    if len(spec.inputs) == 1 and len(session.inputs) == 1:
-        return replace(spec, inputs=(replace(spec.input, name=session.inputs[0].name),))
-    return spec

@@ -1,7 +1,7 @@
 """The only place that builds an `onnxruntime.InferenceSession` for use."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -90,6 +90,12 @@ class Session:
         except _ort_errors() as error:
             raise self._explained(feeds, error) from error
         return {output.name: array for output, array in zip(self.outputs, results, strict=True)}
+
+    def fit(self, spec: ModelSpec) -> ModelSpec:
+        """Give a spec made by hand the name of the model's only input: who writes one need not know it."""
+        if len(spec.inputs) == 1 and len(self.inputs) == 1:
+            return replace(spec, inputs=(replace(spec.input, name=self.inputs[0].name),))
+        return spec
 
     def _explained(self, feeds: Mapping[str, Array], error: Exception) -> EdgerecError:
         given = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items()) or "nothing"

@@ -58,3 +58,9 @@ def test_read_only_folder(tmp_path: Path) -> None:
 def test_sha256_of_the_standards_example(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no file system that refuses files even to root")
+def test_a_folder_that_refuses_files_even_to_root() -> None:
+    with pytest.raises(OutputError, match=r"read-only|cannot be written"), replacing(Path("/proc/edgerec-test.txt")):
+        pytest.fail("must not come here")

@@ -1,0 +1,180 @@
+"""Several models on the same images and the same machine: one record each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data.splits import Split
+from ..runtime.errors import ConfigError, DataError, ModelError
+from ..runtime.files import sha256
+from ..runtime.preprocess import prepare_feeds
+from ..runtime.session import Session, open_session
+from ..runtime.spec import ModelSpec
+from .accuracy import Accuracy, Counter
+from .latency import Comparison, Timing, images_per_second, measure_interleaved
+from .records import Record, machine, versions
+
+Feeds = Mapping[str, npt.NDArray[np.generic]]
+EVALUATION_BATCH = 250  # images; larger ones gain nothing and cost memory
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model to measure, however it runs.
+
+    Attributes:
+        path: Its file.
+        spec: What it expects.
+        predict: From prepared arrays by input name to logits, shape (N, classes).
+        timed: The barest form of the same call: what latency measures.
+        provider: Execution provider, or `torch`.
+        threads: Threads of one call.
+        placement: Provider to number of nodes that it runs.
+    """
+
+    path: Path
+    spec: ModelSpec
+    predict: Callable[[Feeds], npt.NDArray[np.generic]]
+    timed: Callable[[Feeds], object]
+    provider: str
+    threads: int
+    placement: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+def open_candidate(
+    path: Path, *, provider: str, threads: int | None, options: Mapping[str, str] | None = None, spec: ModelSpec | None = None
+) -> Candidate:
+    """Load an ONNX file for measuring.
+
+    Args:
+        path: The file.
+        provider: Execution provider.
+        threads: Threads; None takes every core this process may use.
+        options: Options of the provider.
+        spec: What the model expects, for files that do not say so themselves.
+
+    Raises:
+        ModelError: The file cannot be loaded, or nothing says what it expects.
+        ProviderError: The provider is unknown or not installed.
+        GateError: The provider does not run the nodes.
+    """
+    session = open_session(path, provider=provider, threads=threads, options=options)
+    known = session.fit(spec) if spec else session.spec
+    if known is None:
+        raise ModelError(
+            "the model does not say what it expects",
+            path,
+            "give --input-size, and --mean, --std or --scale where they differ from the data's",
+        )
+
+    size = session.inputs[0].shape[0] if session.inputs and session.inputs[0].shape else None
+
+    def predict(feeds: Feeds) -> npt.NDArray[np.generic]:
+        return _run(session, feeds, size if isinstance(size, int) else None)
+
+    return Candidate(path, known, predict, predict, session.provider, session.threads, session.placement.nodes)
+
+
+def compare(
+    candidates: Sequence[Candidate],
+    images: Split,
+    *,
+    batch: int = 32,
+    timing: Timing | None = None,
+    data_fingerprint: str = "",
+    done: Callable[[int], None] = lambda _images: None,
+) -> list[Record]:
+    """Measure accuracy on all images, then latency with one image and throughput with a batch, interleaved over the candidates.
+
+    Args:
+        candidates: The models; speed-ups are against the first.
+        images: What they are scored on; without labels the records have no accuracy.
+        batch: Images in a call of the throughput run.
+        timing: How long to measure.
+        data_fingerprint: Kept in the records.
+        done: Told after each evaluated batch how many images it had.
+
+    Raises:
+        ConfigError: No candidate, or the batch is empty.
+        DataError: The images do not fit the models.
+    """
+    if not candidates or batch < 1:
+        raise ConfigError("bench needs at least one model and one image a batch", f"{len(candidates)} models, batch {batch}", "give a file")
+    accuracies = [evaluate(one, images, done) if images.labels is not None else None for one in candidates]
+    single = _interleaved(candidates, images, 1, timing)
+    many = _interleaved(candidates, images, batch, timing)
+    where, installed = machine(), versions()
+    return [
+        Record(
+            file=one.path.name,
+            size_bytes=one.path.stat().st_size,
+            sha256=sha256(one.path),
+            provider=one.provider,
+            threads=one.threads,
+            latency=single.latency[name],
+            machine=where,
+            versions=installed,
+            batch=batch,
+            throughput_images_per_s=images_per_second(many.latency[name], batch),
+            accuracy=accuracy,
+            speedup=single.speedup[name],
+            placement=one.placement,
+            data_fingerprint=data_fingerprint,
+        )
+        for one, accuracy, name in zip(candidates, accuracies, single.latency, strict=True)
+    ]
+
+
+def evaluate(candidate: Candidate, images: Split, done: Callable[[int], None] = lambda _images: None) -> Accuracy:
+    """Return a candidate's accuracy on labelled images.
+
+    Raises:
+        DataError: There are no labels, or the images do not fit the model.
+        ModelError: The model does not return one row of logits for each image.
+    """
+    counter: Counter | None = None
+    for part in images.batches(EVALUATION_BATCH, candidate.spec.inputs):
+        logits = candidate.predict(prepare_feeds(part.feeds, candidate.spec))
+        if logits.ndim != 2:
+            raise ModelError(
+                "a classifier's first output must have the shape (N, classes)",
+                f"{candidate.path}: shape {logits.shape}",
+                "give a classifier",
+            )
+        counter = counter or Counter(logits.shape[1])
+        if part.labels is None:
+            raise DataError("accuracy needs labels", "this data set has none", "give a folder with one sub-folder a class")
+        counter.add(logits.astype(np.float32), part.labels)
+        done(len(part.ids))
+    if counter is None:
+        raise DataError("the split is empty", "0 images", "choose another split")
+    return counter.result()
+
+
+def _interleaved(candidates: Sequence[Candidate], images: Split, batch: int, timing: Timing | None) -> Comparison:
+    """Time all candidates on the same first images."""
+    calls = {f"{number}: {one.path.name}": partial(one.timed, _first(images, batch, one.spec)) for number, one in enumerate(candidates)}
+    return measure_interleaved(calls, timing)
+
+
+def _first(images: Split, count: int, spec: ModelSpec) -> Feeds:
+    """Return the first `count` images as one prepared batch; a smaller split is repeated."""
+    part = next(images.take(count).batches(count, spec.inputs))
+    feeds = prepare_feeds(part.feeds, spec)
+    return {name: np.resize(array, (count, *array.shape[1:])) for name, array in feeds.items()}
+
+
+def _run(session: Session, feeds: Feeds, fixed: int | None) -> npt.NDArray[np.generic]:
+    """Return the first output; a model that was exported for a fixed number of images gets them in such portions."""
+    count = len(next(iter(feeds.values())))
+    if fixed is None or fixed == count:
+        return next(iter(session.run(feeds).values()))
+    parts = [
+        _run(session, {name: np.resize(array[at : at + fixed], (fixed, *array.shape[1:])) for name, array in feeds.items()}, fixed)
+        for at in range(0, count, fixed)
+    ]
+    return np.concatenate(parts)[:count]

@@ -1,0 +1,21 @@
+"""The `edgerec` command."""
+
+import sys
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code; `arguments` defaults to the process's own."""
+    from importlib.util import find_spec
+
+    if find_spec("typer") is None:
+        print('the edgerec command needs typer\n  what to do: pip install "edgerec[cli]"', file=sys.stderr)
+        return 1
+    from .app import run
+
+    return run(arguments)
+
+
+def __getattr__(name: str) -> object:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,61 @@
+"""The Typer application: one command a verb, and the one place where errors become exit codes."""
+
+import sys
+from importlib.metadata import version as installed
+
+import typer
+
+from ..runtime.errors import EdgerecError
+from . import bench, cache, demo, distill, export, predict, prune, quantize, train
+from .console import print_error
+
+app = typer.Typer(
+    name="edgerec",
+    help="Make image-recognition models small and fast for a device, and prove it with measurements.",
+    epilog="Start with: edgerec demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.command(epilog=train.EXAMPLE)(train.train)
+app.command(epilog=prune.EXAMPLE)(prune.prune)
+app.command(epilog=distill.EXAMPLE)(distill.distill)
+app.command(epilog=export.EXAMPLE)(export.export)
+app.command(epilog=quantize.EXAMPLE)(quantize.quantize)
+app.command(epilog=bench.EXAMPLE)(bench.bench)
+app.command(epilog=predict.EXAMPLE)(predict.predict)
+app.command(epilog=demo.EXAMPLE)(demo.demo)
+app.command(epilog=cache.EXAMPLE)(cache.cache)
+
+
+def run(arguments: list[str] | None) -> int:
+    """Run the command; return 0, an error's own exit code, 2 for wrong usage, or 130 when interrupted."""
+    try:
+        app(arguments)
+    except EdgerecError as error:
+        print_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _interrupted()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+        return _interrupted() if code == 130 else code
+    return 0
+
+
+def _interrupted() -> int:
+    print("interrupted: files that were there before are unchanged", file=sys.stderr)
+    return 130
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"edgerec {installed('edgerec')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit.")) -> None:
+    """Make image-recognition models small and fast for a device, and prove it with measurements."""

@@ -1,0 +1,113 @@
+"""`edgerec bench`: accuracy against latency, for several files side by side."""
+
+import json as json_module
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options
+from .console import print_json, print_table, progress_bar, say
+
+if TYPE_CHECKING:
+    from ..benchmarks.compare import Candidate
+    from ..benchmarks.records import Record
+
+EXAMPLE = "Example: edgerec bench base.safetensors base.onnx small.int8.onnx --data fashion-mnist --provider cpu --threads 1"
+COLUMNS = ["model", "on", "kB", "top-1", "95 % interval", "p50 ms", "p90 ms", "p99 ms", "images/s", "speed-up (interval)"]
+
+
+def bench(
+    files: Annotated[
+        list[Path], typer.Argument(help="ONNX files; a checkpoint is measured in eager PyTorch. Speed-ups are against the first.")
+    ],
+    data: options.Data,
+    provider: Annotated[list[str], typer.Option("--provider", help="Execution provider; may be given more than once.")] = ["cpu"],  # noqa: B006
+    provider_option: options.ProviderOption = [],  # noqa: B006  # Typer copies list defaults
+    split: Annotated[str, typer.Option("--split", help="Images to score: test, validation, calibration or train.")] = "test",
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images in a call of the throughput run.")] = 32,
+    factory: options.Factory = None,
+    input_size: options.InputSize = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    scale: options.Scale = None,
+    color: options.Color = None,
+    layout: options.Layout = None,
+    labels: options.Labels = None,
+    skip_bad: options.SkipBad = False,
+    seed: options.Seed = 0,
+    threads: options.Threads = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Measure size, accuracy with its interval, latency percentiles and throughput."""
+    from ..benchmarks.compare import compare, open_candidate
+    from ..data import open_data
+    from ..runtime.providers import parse_options
+
+    images = open_data(data, seed=seed, skip_bad=skip_bad)
+    natural = images.inputs[0] if images.inputs else None
+    spec = options.spec_from_options(natural, input_size, mean, std, scale, color, layout, labels)
+    candidates: list[Candidate] = []
+    for file in files:
+        if file.suffix == ".safetensors":
+            candidates.append(eager_candidate(file, threads, factory))
+            continue
+        settings = parse_options(provider_option)
+        candidates.extend(open_candidate(file, provider=name, threads=threads, options=settings, spec=spec) for name in provider)
+    chosen = images.split(split)
+    with progress_bar("score", len(chosen) * len(candidates), quiet=quiet) as bar:
+        records = compare(candidates, chosen, batch=batch, data_fingerprint=images.fingerprint, done=bar.advance)
+    show_records(records, quiet=quiet or json)
+    if json:
+        print_json([json_module.loads(record.to_json()) for record in records])
+
+
+def show_records(records: "Sequence[Record]", *, quiet: bool = False) -> None:
+    """Print the table, and on which machine it was measured."""
+    print_table("", COLUMNS, [row_of(record) for record in records], quiet=quiet)
+    first = records[0]
+    told = ", ".join(f"{name} {version}" for name, version in first.versions.items())
+    wide = ", ".join(first.machine.instructions)
+    say(
+        f"{first.threads} thread(s); one image for p50 to p99, {first.batch} for images/s; {first.machine.cpu}, {first.machine.cores} cores ({wide}); {told}",
+        quiet=quiet,
+    )
+
+
+def row_of(record: "Record") -> list[str]:
+    """Return one line of the table."""
+    accuracy, latency, speedup = record.accuracy, record.latency, record.speedup
+    return [
+        record.file,
+        record.provider,
+        f"{record.size_bytes / 1e3:.1f}",
+        f"{accuracy.top1:.2%}" if accuracy else "no labels",
+        f"{accuracy.low:.2%} to {accuracy.high:.2%}" if accuracy else "",
+        f"{latency.p50_ms:.3f}",
+        f"{latency.p90_ms:.3f}",
+        f"{latency.p99_ms:.3f}",
+        f"{record.throughput_images_per_s:,.0f}" if record.throughput_images_per_s else "",
+        f"{speedup.ratio:.2f}x ({speedup.low:.2f} to {speedup.high:.2f})" if speedup else "",
+    ]
+
+
+def eager_candidate(path: Path, threads: int | None, factory: str | None = None) -> "Candidate":
+    """Load a checkpoint for measuring in eager PyTorch."""
+    import torch
+
+    from ..benchmarks.compare import Candidate, Feeds
+    from ..train.evaluate import predict_fn
+    from .sources import open_checkpoint, use_threads
+
+    count = use_threads(threads)
+    checkpoint = open_checkpoint(path, factory)
+    model = checkpoint.model.eval()
+
+    def timed(feeds: Feeds) -> object:
+        # What a user writes by hand: no conversion, no gradient, nothing else inside the clock.
+        with torch.inference_mode():
+            return model(*(torch.from_numpy(array) for array in feeds.values()))
+
+    return Candidate(path, checkpoint.spec, predict_fn(model), timed, "torch", count)

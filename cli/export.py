@@ -1,0 +1,74 @@
+"""`edgerec export`: a checkpoint, or your own model, to ONNX."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options
+from .console import print_json, say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..runtime.spec import InputSpec, ModelSpec
+
+EXAMPLE = "Example: edgerec export mypkg.models:build --weights w.pth --input-size 3x224x224 -o model.onnx"
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="A checkpoint, or package.module:function that builds your own model.")],
+    output: options.Output,
+    data: Annotated[str | None, typer.Option("--data", help="Real images for the parity gate; random ones without it.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="Weights of your own model: .safetensors, .pt or .pth.")] = None,
+    factory: options.Factory = None,
+    input_size: options.InputSize = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    scale: options.Scale = None,
+    color: options.Color = None,
+    labels: options.Labels = None,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write an ONNX file, after it has given PyTorch's answers to the same images at two batch sizes."""
+    from ..export import to_onnx
+    from ..runtime.files import check_writable
+    from ..runtime.spec import InputSpec
+    from .sources import is_factory, new_checkpoint, open_checkpoint
+
+    check_writable(output)
+    if is_factory(model):
+        natural = InputSpec(*options.parse_size(input_size)[1:]) if input_size else None
+        spec = options.spec_from_options(natural, input_size, mean, std, scale, color, None, labels)
+        checkpoint = new_checkpoint(model, options.required(spec, model), weights=weights)
+    else:
+        checkpoint = open_checkpoint(Path(model), factory)
+    exported = to_onnx(checkpoint, output, parity_images(checkpoint.spec, data, seed))
+    where = "real images" if data else "random images (give --data for real ones)"
+    parity = exported.parity
+    say(
+        f"largest difference {parity.max_abs:.1e} on {parity.images} {where}, top-1 agrees on {parity.top1_agreement:.0%}: {output}",
+        quiet=quiet,
+    )
+    if json:
+        print_json({"parity": asdict(parity), "parity_images": "real" if data else "random", "output": str(output)})
+
+
+def parity_images(spec: "ModelSpec", data: str | None, seed: int, count: int = 16) -> "dict[str, np.ndarray]":
+    """Return images for the gate: of the calibration split, or random ones that are smooth enough to look like some."""
+    if data:
+        from ..data import open_data
+
+        return next(open_data(data, seed=seed).calibration.take(count).batches(count, spec.inputs)).feeds
+    return {one.name: _random_images(one, seed, count) for one in spec.inputs}
+
+
+def _random_images(spec: "InputSpec", seed: int, count: int) -> "np.ndarray":
+    import numpy as np
+
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 4, 4, spec.channels), np.uint8)
+    rows, columns = np.arange(spec.height) * 4 // spec.height, np.arange(spec.width) * 4 // spec.width
+    return coarse[:, rows][:, :, columns]  # (N, H, W, C): flat patches rather than noise, which saturates no layer

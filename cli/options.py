@@ -1,0 +1,147 @@
+"""Options that mean the same on every command, and how the ones for foreign files become a spec."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..runtime.errors import ConfigError
+from ..runtime.spec import InputSpec, ModelSpec
+
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="mnist-8k, mnist, fashion-mnist, cifar10 (or NAME=PATH); a folder of images; an .npz file; or package.module:function.",
+    ),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads; by default every core this process may use.")]
+Provider = Annotated[str, typer.Option("--provider", help="Execution provider: cpu, cuda, openvino ... or ONNX Runtime's own name.")]
+ProviderOption = Annotated[
+    list[str], typer.Option("--provider-option", help="key=value, passed to the provider; may be given more than once.")
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded, and count them.")]
+Factory = Annotated[
+    str | None, typer.Option("--factory", help="package.module:function that builds your own model; needed when the checkpoint is of one.")
+]
+InputSize = Annotated[
+    str | None, typer.Option("--input-size", help="For files without metadata: channels x height x width, such as 3x224x224.")
+]
+Mean = Annotated[
+    str | None, typer.Option("--mean", help="For files without metadata: per channel, on the scaled values, such as 0.485,0.456,0.406.")
+]
+Std = Annotated[str | None, typer.Option("--std", help="For files without metadata: per channel, such as 0.229,0.224,0.225.")]
+Scale = Annotated[
+    float | None,
+    typer.Option("--scale", help="For files without metadata: factor on the 0..255 pixels; 1 for models that take raw pixels."),
+]
+Color = Annotated[str | None, typer.Option("--color", help="For files without metadata: rgb, bgr or grey.")]
+Layout = Annotated[str | None, typer.Option("--layout", help="For files without metadata: NCHW or NHWC.")]
+Labels = Annotated[Path | None, typer.Option("--labels", help="Text file with one class name a line.")]
+
+
+def read_labels(path: Path | None) -> tuple[str, ...]:
+    """Return the lines of a label file; empty without one."""
+    if path is None:
+        return ()
+    if not path.is_file():
+        raise ConfigError("the label file does not exist", path, "give a text file with one class name a line")
+    return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+
+
+def spec_from_options(
+    natural: InputSpec | None,
+    size: str | None,
+    mean: str | None,
+    std: str | None,
+    scale: float | None,
+    color: str | None,
+    layout: str | None,
+    labels: Path | None,
+) -> ModelSpec | None:
+    """Return the spec that the options describe, starting from a data set's `natural` input; None when they say nothing.
+
+    Raises:
+        ConfigError: An option is malformed or does not fit the others.
+    """
+    if not any((size, mean, std, scale is not None, color, layout)):
+        return None
+    start = natural or InputSpec(224, 224)
+    channels, height, width = parse_size(size) if size else (start.channels, start.height, start.width)
+    if color is None:
+        color = start.color if start.channels == channels else {1: "grey", 3: "rgb"}[channels]
+    same = start.channels == channels
+    # Someone who says only how pixels are scaled means the plain rest: no mean, no std.
+    plain = scale is not None or not same
+    spec = replace(
+        InputSpec(height, width, color="grey", mean=(0.0,), std=(1.0,)) if channels == 1 else InputSpec(height, width, color="rgb"),
+        color=color,  # type: ignore[arg-type]  # checked by the record
+        layout=layout or start.layout,  # type: ignore[arg-type]
+        kernel=start.kernel,
+        fit=start.fit,
+        crop=start.crop,
+        scale=scale if scale is not None else start.scale,
+        mean=_values("--mean", mean) if mean else ((0.0,) * channels if plain else start.mean),
+        std=_values("--std", std) if std else ((1.0,) * channels if plain else start.std),
+    )
+    return ModelSpec((spec,), labels=read_labels(labels))
+
+
+def required(spec: ModelSpec | None, given: object) -> ModelSpec:
+    """Return the spec, or say how to give one.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if spec is None:
+        raise ConfigError(
+            "the model does not say what it expects",
+            given,
+            "give --input-size, and --mean, --std or --scale where they differ from the data's",
+        )
+    return spec
+
+
+def resized(spec: InputSpec, size: str) -> InputSpec:
+    """Return a data set's input at another size; the number of channels may change, then mean and std are ImageNet's or plain.
+
+    Raises:
+        ConfigError: The size is malformed.
+    """
+    changed = spec_from_options(spec, size, None, None, None, None, None, None)
+    return changed.input if changed else spec
+
+
+def read_text(path: Path) -> str:
+    """Return a small text file.
+
+    Raises:
+        ConfigError: It is missing or not text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("the file cannot be read", f"{path} ({error})", "check the path") from error
+
+
+def parse_size(text: str) -> tuple[int, int, int]:
+    """Turn `3x224x224`, or `1x28x28`, into (channels, height, width)."""
+    try:
+        channels, height, width = (int(part) for part in text.lower().replace(",", "x").split("x"))
+    except ValueError as error:
+        raise ConfigError("--input-size needs channels x height x width", repr(text), "for example 3x224x224") from error
+    if channels not in (1, 3) or min(height, width) < 1:
+        raise ConfigError("--input-size takes 1 or 3 channels and at least one pixel", repr(text), "for example 1x28x28")
+    return channels, height, width
+
+
+def _values(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"{option} needs numbers with commas between them", repr(text), "for example 0.485,0.456,0.406") from error

@@ -1,0 +1,40 @@
+"""`edgerec predict`: what is in this picture."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .console import print_json, print_table
+
+EXAMPLE = "Example: edgerec predict small.int8.onnx photo.jpg --top 3"
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="How many labels an image gets.")] = 5,
+    provider: options.Provider = "cpu",
+    threads: options.Threads = None,
+    input_size: options.InputSize = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    scale: options.Scale = None,
+    color: options.Color = None,
+    layout: options.Layout = None,
+    labels: options.Labels = None,
+    json: options.Json = False,
+) -> None:
+    """Print labels and scores of images."""
+    from ..runtime.recognizer import Recognizer
+
+    spec = options.spec_from_options(None, input_size, mean, std, scale, color, layout, labels)
+    recognizer = Recognizer.load(model, provider=provider, threads=threads, spec=spec, top=top)
+    found = recognizer.predict_batch(list(images))
+    if json:
+        print_json([{"image": str(path), "predictions": [asdict(one) for one in best]} for path, best in zip(images, found, strict=True)])
+        return
+    for path, best in zip(images, found, strict=True):
+        print_table(str(path), ["label", "score"], [[one.label, f"{one.score:.1%}"] for one in best])

@@ -1,0 +1,85 @@
+"""`edgerec quantize`: float ONNX to int8 ONNX."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options
+from .console import Bar, print_json, print_table, progress_bar, say
+
+if TYPE_CHECKING:
+    import numpy as np
+    from onnx import ModelProto
+
+    from ..data.splits import Split
+    from ..runtime.spec import ModelSpec
+
+EXAMPLE = "Example: edgerec quantize small.onnx --data fashion-mnist -o small.int8.onnx"
+CALIBRATION_BATCH = 32  # images; the ranges do not depend on it
+
+
+def quantize(
+    model: Annotated[Path, typer.Argument(help="A float ONNX file.")],
+    data: options.Data,
+    output: options.Output,
+    method: Annotated[str, typer.Option("--method", help="How ranges follow from activations: percentile or minmax.")] = "percentile",
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Calibration images.")] = 512,
+    input_size: options.InputSize = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    scale: options.Scale = None,
+    color: options.Color = None,
+    layout: options.Layout = None,
+    labels: options.Labels = None,
+    skip_bad: options.SkipBad = False,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Quantize to 8 bits: U8 activations, S8 weights per channel, ranges from real calibration images."""
+    from ..compress.quantization import Quantization, quantize
+    from ..data import open_data
+    from ..graph.file import load_onnx, read_spec, save_onnx
+    from ..runtime.files import check_writable
+
+    check_writable(output)
+    config = Quantization(method=method, samples=samples)  # type: ignore[arg-type]  # the record checks it
+    floating = load_onnx(model)
+    images = open_data(data, seed=seed, skip_bad=skip_bad)
+    natural = images.inputs[0] if images.inputs else None
+    given = options.spec_from_options(natural, input_size, mean, std, scale, color, layout, labels)
+    spec = _named_like(given, floating) if given else read_spec(floating)
+    chosen = images.calibration.take(samples)
+    with progress_bar("calibrate", len(chosen), quiet=quiet) as bar:
+        result = quantize(floating, _feeds(chosen, options.required(spec, model), bar), config)
+    save_onnx(result.model, output)
+    report = result.report
+    kinds = sorted({*report.quantized, *report.left_float})
+    rows = [[kind, str(report.quantized.get(kind, 0)), str(report.left_float.get(kind, 0))] for kind in kinds]
+    print_table("nodes", ["operator", "int8", "float"], rows, quiet=quiet or json)
+    for note in report.notes:
+        say(note, quiet=quiet)
+    say(
+        f"{report.size_bytes_before / 1e3:.1f} -> {report.size_bytes_after / 1e3:.1f} kB, ranges from {report.images} images: {output}",
+        quiet=quiet,
+    )
+    if json:
+        print_json({**asdict(report), "output": str(output)})
+
+
+def _feeds(images: "Split", spec: "ModelSpec", bar: Bar) -> "Iterator[dict[str, np.ndarray]]":
+    from ..runtime.preprocess import prepare_feeds
+
+    for batch in images.batches(CALIBRATION_BATCH, spec.inputs):
+        yield prepare_feeds(batch.feeds, spec)
+        bar.advance(len(batch.ids))
+
+
+def _named_like(spec: "ModelSpec", model: "ModelProto") -> "ModelSpec":
+    """Give a spec made by hand the name of the model's only input."""
+    weights = {one.name for one in model.graph.initializer}  # old files list them among the inputs
+    names = [one.name for one in model.graph.input if one.name not in weights]
+    return replace(spec, inputs=(replace(spec.input, name=names[0]),)) if len(names) == 1 else spec

@@ -1,0 +1,194 @@
+"""The model that is learnt from: its logits for the very images that the student sees, stored where these never change."""
+
+import contextlib
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..data.splits import Split
+from ..runtime.cache import load, store
+from ..runtime.errors import DataError, ModelError
+from ..runtime.files import sha256
+from ..runtime.preprocess import normalize
+from ..runtime.session import Session, open_session
+from ..runtime.spec import InputSpec
+from ..train.batches import TrainBatch
+from ..train.checkpoint import Checkpoint
+from ..train.evaluate import predict_fn
+from ..train.run import digest
+
+Array = npt.NDArray[np.float32]
+Forward = Callable[[Array], Array]
+
+CACHE_KIND = "teacher-logits"
+_BATCH = 250  # images; larger ones gain nothing on a CPU and cost memory
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """A trained model as a function.
+
+    Attributes:
+        spec: The image it expects.
+        predict: Prepared images, float32, shape (N, *spec.shape), to logits, float32, shape (N, classes).
+        sha256: Hash of its weights or its file.
+        classes: Number of its logits.
+    """
+
+    spec: InputSpec
+    predict: Forward
+    sha256: str
+    classes: int
+
+
+def open_teacher(source: Checkpoint | Path, student: InputSpec) -> Teacher:
+    """Make a teacher of a checkpoint, or of an ONNX file.
+
+    Args:
+        source: A checkpoint, or the path of an ONNX file with one image input and logits (or probabilities) as its first output.
+        student: What the student expects; a file that does not describe its input is given the same.
+
+    Raises:
+        ModelError: The file cannot be loaded, has several inputs, or refuses its own input.
+    """
+    if isinstance(source, Checkpoint):
+        spec, identity, predict = source.spec.input, digest(source.model), _torch_forward(source)
+    else:
+        session = open_session(source)
+        spec, identity = session.spec.input if session.spec else student, sha256(source)
+        predict = _onnx_forward(session, source)
+    try:
+        shape = predict(np.zeros((2, *spec.shape), np.float32)).shape
+    except (RuntimeError, ValueError, DataError) as error:
+        raise ModelError(
+            "the teacher refuses its input", f"{(2, *spec.shape)} ({error})", "give a teacher that takes such images"
+        ) from error
+    if len(shape) != 2:
+        raise ModelError("the teacher does not return one row of logits for each image", f"shape {shape}", "give a classifier")
+    return Teacher(spec, predict, identity, shape[1])
+
+
+def live_logits(teacher: Teacher, batch: TrainBatch, student: InputSpec) -> Tensor:
+    """Run the teacher on the images of a batch (Beyer et al. 2021, arXiv:2106.05237: both must see the same view), shape (N, classes).
+
+    Raises:
+        ModelError: The teacher takes images of another size or colour than the student.
+    """
+    own, theirs = teacher.spec, student
+    if (own.height, own.width, own.color) != (theirs.height, theirs.width, theirs.color):
+        raise ModelError(
+            "teacher and student must see the same augmented image",
+            f"the teacher takes {own.height}x{own.width} {own.color}, the student {theirs.height}x{theirs.width} {theirs.color}",
+            "train without augmentation, or give another teacher",
+        )
+    images = batch.images.detach().float()
+    if (own.scale, own.mean, own.std) != (theirs.scale, theirs.mean, theirs.std):
+        pixels = (images * _column(theirs.std, images) + _column(theirs.mean, images)) / theirs.scale
+        images = (pixels * own.scale - _column(own.mean, images)) / _column(own.std, images)
+    if own.layout == "NHWC":
+        images = images.permute(0, 2, 3, 1)
+    # The loss runs under the student's autocast; the teacher answers as it was trained.
+    with torch.autocast(images.device.type, enabled=False):
+        logits = teacher.predict(images.contiguous().cpu().numpy())
+    return torch.from_numpy(logits).to(batch.images.device)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLogits:
+    """The logits of every image of a split.
+
+    Attributes:
+        rows: Image id to row.
+        logits: Shape (N, classes).
+    """
+
+    rows: dict[str, int]
+    logits: Tensor
+
+    def of(self, batch: TrainBatch) -> Tensor:
+        """Return the logits of a batch's images, shape (N, classes)."""
+        return self.logits[[self.rows[name] for name in batch.ids]].to(batch.images.device)
+
+
+def stored_logits(teacher: Teacher, split: Split, fingerprint: str) -> StoredLogits:
+    """Return the teacher's logits for the unchanged images of `split`, from the cache or computed once.
+
+    Args:
+        teacher: Who answers.
+        split: The images.
+        fingerprint: Hash of the data set the split is of.
+
+    Raises:
+        DataError: An image cannot be read.
+    """
+    names = hashlib.sha256("\n".join(split.ids).encode()).hexdigest()  # the seed decides which images of the set are in the split
+    key = f"{teacher.sha256} {fingerprint} {names} {sorted(asdict(teacher.spec).items())}"
+    found = _unpacked(load(CACHE_KIND, key))
+    if found is None:
+        found = _computed(teacher, split)
+        packed = io.BytesIO()
+        np.savez(packed, ids=np.array(found[0]), logits=found[1])
+        store(CACHE_KIND, key, packed.getvalue())
+    return StoredLogits({name: row for row, name in enumerate(found[0])}, torch.from_numpy(found[1]))
+
+
+def _computed(teacher: Teacher, split: Split) -> tuple[list[str], Array]:
+    ids: list[str] = []
+    logits: list[Array] = []
+    for batch in split.batches(_BATCH, (teacher.spec,)):
+        ids.extend(batch.ids)
+        logits.append(teacher.predict(normalize(batch.feeds[teacher.spec.name], teacher.spec)))
+    return ids, np.concatenate(logits)
+
+
+def _unpacked(data: bytes | None) -> tuple[list[str], Array] | None:
+    """Read what was stored; a damaged entry counts as none."""
+    with contextlib.suppress(ValueError, KeyError, OSError, zipfile.BadZipFile):
+        if data is not None:
+            arrays = np.load(io.BytesIO(data), allow_pickle=False)
+            return arrays["ids"].tolist(), arrays["logits"]
+    return None
+
+
+def _torch_forward(checkpoint: Checkpoint) -> Forward:
+    forward, name = predict_fn(checkpoint.model), checkpoint.spec.input.name
+    return lambda images: forward({name: images})
+
+
+def _onnx_forward(session: Session, path: Path) -> Forward:
+    if len(session.inputs) != 1:
+        raise ModelError("a teacher has one image input", f"{path}: {', '.join(one.name for one in session.inputs)}", "give a classifier")
+    first = session.inputs[0]
+    fixed = first.shape[0] if first.shape and isinstance(first.shape[0], int) else None
+
+    def predict(images: Array) -> Array:
+        step = fixed or len(images)
+        parts = [_run(session, first.name, images[start : start + step], step) for start in range(0, len(images), step)]
+        return _as_logits(np.concatenate(parts))
+
+    return predict
+
+
+def _run(session: Session, name: str, images: Array, count: int) -> Array:
+    """Run `count` images, the last one repeated where there are fewer: the file may have a fixed batch."""
+    padded = np.concatenate([images, np.repeat(images[-1:], count - len(images), axis=0)])
+    output = session.run({name: padded})[session.outputs[0].name]
+    return output[: len(images)].astype(np.float32)
+
+
+def _as_logits(outputs: Array) -> Array:
+    """Take the logarithm of probabilities: softmax gives them back, so they are logits up to a constant."""
+    is_probability = bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=-1), 1, atol=1e-3))
+    return np.log(np.maximum(outputs, np.finfo(np.float32).tiny)) if is_probability else outputs
+
+
+def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
+    return torch.tensor(values, device=like.device).view(-1, 1, 1)  # (C, 1, 1)

@@ -1,0 +1,18 @@
+"""From PyTorch to a file for a device."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .exporter import Exported as Exported
+    from .exporter import to_onnx as to_onnx
+
+_HOMES = {"Exported": "exporter", "to_onnx": "exporter"}
+
+__all__ = ["Exported", "to_onnx"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

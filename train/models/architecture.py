@@ -1,0 +1,75 @@
+"""What a model of the registry is made from, and the rule its widths are rounded by."""
+
+import math
+from dataclasses import dataclass
+
+from torch import nn
+
+from ...runtime.errors import ConfigError
+
+SMALL_IMAGE = 64  # pixels; up to here a stem keeps the resolution that an ImageNet stem would throw away
+SMALLEST_IMAGE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Everything that decides a model's layers: the same record gives the same `state_dict` keys and shapes.
+
+    Attributes:
+        name: A name of `MODELS`.
+        classes: Number of logits.
+        channels: Colour channels of the image: 1 or 3.
+        size: Height and width of the image, pixels; up to 64 the stem is one for small images.
+        width: Factor on the paper's channel counts; the products are rounded to multiples of 8.
+    """
+
+    name: str
+    classes: int
+    channels: int = 3
+    size: int = 32
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that no model can be built from.
+
+        Raises:
+            ConfigError: A field is out of range.
+        """
+        if self.classes < 1:
+            raise ConfigError("a classifier needs at least one class", self.classes, "give the number of labels")
+        if self.channels < 1:
+            raise ConfigError("an image needs at least one channel", self.channels, "give 1 for grey or 3 for colour")
+        if self.size < SMALLEST_IMAGE:
+            raise ConfigError("the image is too small for a model", f"{self.size} pixels", f"give at least {SMALLEST_IMAGE}")
+        if not (math.isfinite(self.width) and self.width > 0):
+            raise ConfigError("width must be a positive number", self.width, "1.0 is the paper's width, 0.5 has half of the channels")
+
+    @property
+    def small(self) -> bool:
+        """Whether the images are small enough to keep their resolution in the stem."""
+        return self.size <= SMALL_IMAGE
+
+    def widen(self, channels: int) -> int:
+        """Return the paper's `channels` times `width`, rounded as `round_channels` does."""
+        return round_channels(channels * self.width)
+
+
+def round_channels(channels: float) -> int:
+    """Return the multiple of 8 nearest to `channels`, at least 8, never more than 10 % below it.
+
+    The rule of the MobileNet papers (`make_divisible` in their code); it leaves multiples of 8 as they are.
+    """
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
+
+
+def initialize_(model: nn.Module) -> None:
+    """Draw the weights of every convolution as He et al. 2015 (arXiv 1502.01852) do for networks of rectifiers.
+
+    The standard deviation is sqrt(2 / fan-in), which keeps the size of the activations from layer to layer, depthwise layers included.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
