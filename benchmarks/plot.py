@@ -1,5 +1,6 @@
 """Accuracy against latency as a picture."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,17 +19,21 @@ def plot_tradeoff(records: Sequence[Record], path: Path, title: str) -> None:
     import altair as alt
 
     rows = [_row(record) for record in records]
-    latency = alt.X("p50_ms:Q", title="median latency at batch 1, ms (logarithmic)", scale=alt.Scale(type="log", padding=40, nice=False))
+    latency = alt.X("p50_ms:Q", title="median latency of one image, ms (logarithmic)", scale=alt.Scale(type="log", padding=24, nice=False))
+    # Names in a legend, in the order of the records: beside the points they would cover each other.
+    legend = alt.Legend(symbolSize=120, labelLimit=400)
+    model = alt.Color("model:N", sort=None, title=None, legend=legend)
+    shape = alt.Shape("model:N", sort=None, title=None, legend=legend)
+    lowest = min(record.accuracy.low for record in records if record.accuracy)
+    scale = alt.Scale(domain=[math.floor(100 * lowest), 100], nice=False)
     base = alt.Chart(alt.Data(values=rows)).encode(x=latency)
-    accuracy = alt.Scale(zero=False, padding=12)
-    bars = base.mark_rule(color="#9aa5b1").encode(y=alt.Y("low:Q", title="top-1, % (95 % interval)", scale=accuracy), y2="high:Q")
-    points = base.mark_point(size=90, filled=True, opacity=1).encode(
-        y=alt.Y("top1:Q", scale=accuracy), color=alt.Color("model:N", sort=None, legend=None)
+    bars = base.mark_rule(strokeWidth=2, color="#9aa5b1").encode(
+        y=alt.Y("low:Q", title="top-1, % (with its 95 % interval)", scale=scale), y2="high:Q"
     )
-    names = base.mark_text(align="left", dx=9, dy=-9, fontSize=12).encode(y=alt.Y("top1:Q", scale=accuracy), text="model:N")
-    chart = (
-        (bars + points + names).properties(title=title, width=640, height=360).configure_view(stroke=None).configure_axis(gridOpacity=0.5)
+    points = base.mark_point(size=110, filled=True, opacity=1).encode(
+        y=alt.Y("top1:Q", scale=scale), color=model, shape=shape
     )
+    chart = (bars + points).properties(title=title, width=560, height=340).configure_view(stroke=None).configure_axis(gridOpacity=0.5)
     with replacing(path) as temporary:
         chart.save(str(temporary), format="png", scale_factor=2)
 

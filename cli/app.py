@@ -32,6 +32,8 @@ app.command(epilog=cache.EXAMPLE)(cache.cache)
 
 def run(arguments: list[str] | None) -> int:
     """Run the command; return 0, an error's own exit code, 2 for wrong usage, or 130 when interrupted."""
+    # `--model` and `--data` name code as package.module:function; last, so that no file beside the user's shadows an installed package.
+    sys.path.append("")
     try:
         app(arguments)
     except EdgerecError as error:

@@ -25,7 +25,7 @@ def print_error(error: EdgerecError) -> None:
 
 def print_json(result: object) -> None:
     """Print one JSON document on stdout; frozen records become objects."""
-    print(json.dumps(asdict(result) if is_dataclass(result) and not isinstance(result, type) else result, indent=2, default=_plain))
+    print(json.dumps(asdict(result) if is_dataclass(result) and not isinstance(result, type) else result, default=_plain))
 
 
 def say(text: str, *, quiet: bool = False) -> None:
@@ -40,7 +40,9 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
         return
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    if title:
+        say(title)
+    table = Table(box=None, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:

@@ -50,7 +50,7 @@ def train(
     from .sources import choose_policy, data_spec, is_main, new_checkpoint, use_threads
 
     check_writable(output)
-    use_threads(threads)
+    count = use_threads(threads)
     images = open_data(data, seed=seed, skip_bad=skip_bad)
     settings = changed(recipe_for(model), epochs, batch, lr, precision, seed)
     policy = choose_policy(augment, images.name)
@@ -83,6 +83,7 @@ def train(
             {
                 "model": model,
                 "epochs": len(trained.history),
+                "threads": count,
                 "validation_top1": trained.best.top1,
                 "test": asdict(test),
                 "output": str(output),

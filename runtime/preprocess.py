@@ -5,7 +5,6 @@ numpy and Pillow only.
 """
 
 import io
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -135,6 +134,8 @@ def _to_array(image: "Image.Image") -> Pixels:
         return (np.clip(np.asarray(image, np.int32), 0, 65535) >> 8).astype(np.uint8)[:, :, np.newaxis]
     if image.mode in ("L", "LA", "La", "1", "F"):
         return np.asarray(image.convert("L"))[:, :, np.newaxis]
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # straight to RGB, Pillow warns
     return np.asarray(image.convert("RGB"))
 
 

@@ -100,7 +100,7 @@ def test_soft_gradient_keeps_its_size_when_the_temperature_is_high() -> None:
     assert model.logits.grad.numpy() == pytest.approx((student - teacher) / 3 / 4, abs=2e-3)
 
 
-def test_stored_answers_equal_live_ones_and_survive_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_answers_equal_live_ones_and_survive_in_the_cache() -> None:
     data, teacher = stripes(), open_teacher(net(3), INPUT)
     batch = batch_of(data)
     live = live_logits(teacher, batch, INPUT)

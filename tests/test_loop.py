@@ -86,6 +86,15 @@ def test_the_input_is_left_alone() -> None:
     assert torch.equal(torch.rand(1), expected), "the caller's random state"
 
 
+def test_frozen_weights_stay() -> None:
+    model = start().model
+    model.conv1.requires_grad_(False)
+    fitted = fit(model, stripes(), cross_entropy(), SETTINGS, spec=SPEC)
+    assert torch.equal(fitted.model.conv1.weight, model.conv1.weight)
+    assert not torch.equal(fitted.model.conv2.weight, model.conv2.weight)
+    assert [one.requires_grad for one in fitted.model.parameters()] == [one.requires_grad for one in model.parameters()]
+
+
 def test_files_and_records(tmp_path: Path) -> None:
     seen: list[Step | Epoch] = []
     fitted = train(tmp_path / "a.safetensors", progress=seen.append)

@@ -85,7 +85,7 @@ def test_macs_of_depthwise_and_transposed_convolutions_by_hand() -> None:
 
 @pytest.mark.parametrize("name", PRUNABLE)
 def test_every_family_prunes_and_its_plan_rebuilds_it(name: str) -> None:
-    whole = checkpoint(name, width=1.0 if name.startswith(("cnn", "res", "vit", "att")) else 0.5)
+    whole = checkpoint(name, width=0.35 if name.startswith(("mobile", "efficient")) else 1.0)
     before = deepcopy(whole.model.state_dict())
     pruned = prune(whole, ChannelPruning(speedup=1.5))
     report, model = pruned.report, pruned.model.model
@@ -105,7 +105,7 @@ def test_every_family_prunes_and_its_plan_rebuilds_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["cnn", "attention", "vit_tiny", "resnet8", "mobilenet_v3_small"])
 def test_cutting_equals_torch_prunings_own(name: str) -> None:
-    whole = checkpoint(name, width=0.5 if name.startswith("mobile") else 1.0)
+    whole = checkpoint(name, width=0.35 if name.startswith("mobile") else 1.0)
     plan = prune(whole, ChannelPruning(speedup=1.4)).model.plan
     assert plan is not None
     theirs = deepcopy(whole.model).requires_grad_(True)
@@ -160,7 +160,7 @@ def test_pruning_twice_composes_the_plans() -> None:
 
 
 def test_stored_plan_cuts_another_copy_alike() -> None:
-    whole = checkpoint("mobilenet_v2", width=0.5)
+    whole = checkpoint("mobilenet_v2", width=0.35)
     first = prune(whole, ChannelPruning(speedup=1.5))
     assert first.model.plan is not None
     again = apply_to(whole, PruningPlan.from_json(first.model.plan.to_json()))

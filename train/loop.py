@@ -154,7 +154,7 @@ def fit(
             processes.wait()
             if progress is not None:
                 progress(epoch)
-    return _fitted(run, output)
+    return _fitted(model, run, output)
 
 
 def train_epoch(model: nn.Module, run: Run, course: Course, epoch: int) -> Iterator[Step]:
@@ -261,8 +261,8 @@ def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def _fitted(run: Run, output: Output | None) -> Fitted:
-    best = deepcopy(run.averaged).cpu().requires_grad_(True)
+def _fitted(model: nn.Module, run: Run, output: Output | None) -> Fitted:
+    best = deepcopy(model).cpu()  # of the model as it was given, so that frozen weights are still frozen
     best.load_state_dict(run.best)
     highest = max(run.history, key=lambda epoch: epoch.top1)  # the first of equals
     return Fitted(best.eval(), highest, run.history, None if output is None else output.path)
