@@ -30,9 +30,7 @@ def plot_tradeoff(records: Sequence[Record], path: Path, title: str) -> None:
     bars = base.mark_rule(strokeWidth=2, color="#9aa5b1").encode(
         y=alt.Y("low:Q", title="top-1, % (with its 95 % interval)", scale=scale), y2="high:Q"
     )
-    points = base.mark_point(size=110, filled=True, opacity=1).encode(
-        y=alt.Y("top1:Q", scale=scale), color=model, shape=shape
-    )
+    points = base.mark_point(size=110, filled=True, opacity=1).encode(y=alt.Y("top1:Q", scale=scale), color=model, shape=shape)
     chart = (bars + points).properties(title=title, width=560, height=340).configure_view(stroke=None).configure_axis(gridOpacity=0.5)
     with replacing(path) as temporary:
         chart.save(str(temporary), format="png", scale_factor=2)

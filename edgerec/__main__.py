@@ -1,8 +1,7 @@
 """`python -m edgerec` is the `edgerec` command."""
 
 import sys
-
-from edgerec.cli import main
+from importlib import import_module
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(import_module("edgerec.cli").main())

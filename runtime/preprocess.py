@@ -41,14 +41,12 @@ def decode(source: Path | bytes) -> Pixels:
 
     name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata and big images; the limit below is ours
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(
-                        f"the image has more than {MAX_PIXELS:,} pixels", f"{name}: {image.width}x{image.height}", "shrink it first"
-                    )
-                return _to_array(ImageOps.exif_transpose(image))
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(
+                    f"the image has more than {MAX_PIXELS:,} pixels", f"{name}: {image.width}x{image.height}", "shrink it first"
+                )
+            return _to_array(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
         raise DataError("the image does not exist", name, "check the path") from error
     # Pillow's plug-ins raise almost anything on damaged files: OSError, SyntaxError, ValueError, struct.error, EOFError, DecompressionBombError ...
@@ -63,6 +61,7 @@ def decode(source: Path | bytes) -> Pixels:
         MemoryError,
         RuntimeError,
         Image.DecompressionBombError,
+        Warning,  # where the caller makes warnings errors
     ) as error:
         raise DataError("the image cannot be decoded", f"{name} ({error})", "replace the file, or leave it out with --skip-bad") from error
 

@@ -22,9 +22,14 @@ def test_success_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
 def test_any_failure_keeps_the_old_file(tmp_path: Path, error: BaseException) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(type(error)), replacing(target) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def fail_halfway() -> None:
+        with replacing(target) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail_halfway()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

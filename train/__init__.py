@@ -11,18 +11,10 @@ if TYPE_CHECKING:
     from .batches import Loss as Loss
     from .batches import TrainBatch as TrainBatch
     from .batches import cross_entropy as cross_entropy
-    from .checkpoint import (
-        Checkpoint as Checkpoint,
-    )
-    from .checkpoint import (
-        fresh_checkpoint as fresh_checkpoint,
-    )
-    from .checkpoint import (
-        load_checkpoint as load_checkpoint,
-    )
-    from .checkpoint import (
-        save_checkpoint as save_checkpoint,
-    )
+    from .checkpoint import Checkpoint as Checkpoint
+    from .checkpoint import fresh_checkpoint as fresh_checkpoint
+    from .checkpoint import load_checkpoint as load_checkpoint
+    from .checkpoint import save_checkpoint as save_checkpoint
     from .evaluate import logits_of as logits_of
     from .evaluate import predict_fn as predict_fn
     from .loop import Fitted as Fitted

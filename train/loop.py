@@ -130,7 +130,7 @@ def fit(
     course = _course(model, data, loss, settings, spec, policy)
     processes = course.processes
     run = Run.start(model, settings.optimizer, device=processes.device, dtype=course.dtype, memory_format=course.feed.memory_format)
-    identity = {} if output is None else _identity(model, data, settings, policy)
+    identity = {} if output is None else _identity(model, data, settings, policy, spec)
     if output is not None:
         output.check()
         if output.resume and output.resumable.is_file():
@@ -246,13 +246,14 @@ def _check_labels(split: Split, classes: int) -> None:
         )
 
 
-def _identity(model: nn.Module, data: DataSet, settings: Settings, policy: Policy | None) -> dict[str, object]:
+def _identity(model: nn.Module, data: DataSet, settings: Settings, policy: Policy | None, spec: ModelSpec) -> dict[str, object]:
     """Return what makes a run this one and no other."""
     return {
         "settings": asdict(settings),
         "policy": asdict(policy or Policy()),
         "data": data.fingerprint,
         "first weights": digest(model),
+        "spec": spec.to_json(),  # its history also tells a distillation's teacher, temperature and share
     }
 
 
