@@ -323,3 +323,34 @@ def test_an_interrupt_is_130_and_leaves_old_files_intact(tmp_path: Path) -> None
     assert "Traceback" not in err
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); from edgerec.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limit on the size of files")
+@pytest.mark.parametrize("verb", ["train", "export", "quantize"])
+def test_a_disk_that_takes_no_more_leaves_the_old_file(verb: str, tmp_path: Path, exported: Path) -> None:
+    old = tmp_path / ("a.safetensors" if verb == "train" else "a.onnx")
+    old.write_bytes(b"old")
+    data = str(exported / "data")
+    source = {
+        "train": ["--model", "cnn", "--input-size", "1x12x12", "--epochs", "1"],
+        "export": [str(exported / "a.safetensors")],
+        "quantize": [str(exported / "a.onnx")],
+    }
+    command = [sys.executable, "-c", LIMITED, verb, *source[verb], "--data", data, "-o", str(old)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert re.search("error: the (output cannot be written|temporary folder takes no more)", done.stderr), done.stderr
+    assert "what to do: " in done.stderr
+    assert old.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [old]
+
+
+def test_a_model_that_refuses_the_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "square_model.py").write_text("from torch import nn\ndef build(): return nn.Sequential(nn.Flatten(), nn.Linear(48, 2))\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "input-size" in error_of(capsys, "export", "square_model:build", "--input-size", "3x5x5", "-o", str(tmp_path / "o.onnx"))
+    assert not (tmp_path / "o.onnx").exists()

@@ -15,7 +15,7 @@ import onnx.version_converter
 import onnxruntime
 
 from ...graph.file import IR_VERSION, OPSET
-from ...runtime.errors import ModelError
+from ...runtime.errors import ModelError, OutputError
 
 # A per-channel DequantizeLinear needs opset 13; ONNX Runtime refuses to load one in an older file.
 _LEAST_OPSET = 13
@@ -43,6 +43,7 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Raises:
         ModelError: The model is quantized already, has operators of an unknown domain, or cannot be converted or loaded.
+        OutputError: The temporary folder is full.
     """
     _refuse_quantized(model)
     _refuse_unknown_domains(model)
@@ -50,6 +51,8 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         prepared = _with_recent_opset(prepared)
         prepared = onnx.shape_inference.infer_shapes(_with_row_biases(_optimised(prepared)))
+    except OutputError:
+        raise
     except Exception as error:  # onnx and onnxruntime share no base class; whatever they raise here is about this model
         first_line = str(error).strip().partition("\n")[0][:300]
         raise ModelError(
@@ -107,9 +110,14 @@ def _optimised(model: onnx.ModelProto) -> onnx.ModelProto:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(target)
         options.log_severity_level = 4  # it warns that the file is for this machine; the basic level is not
-        onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0, read_config_from_model=0
-        )
+        try:
+            onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0, read_config_from_model=0
+            )
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            if "serialization failed" not in str(error):
+                raise
+            raise OutputError("the temporary folder takes no more", folder, "free some space, or point TMPDIR elsewhere") from error
         optimised = onnx.load(target)
     used = {node.domain for node in _all_nodes(optimised.graph.node)} | {""}
     imports = [one for one in optimised.opset_import if one.domain in used]
