@@ -12,13 +12,14 @@ from ..data.splits import Split
 from ..runtime.errors import ConfigError, DataError, ModelError
 from ..runtime.files import sha256
 from ..runtime.preprocess import prepare_feeds
-from ..runtime.session import Session, open_session
+from ..runtime.session import open_session
 from ..runtime.spec import ModelSpec
 from .accuracy import Accuracy, Counter
 from .latency import Comparison, Timing, images_per_second, measure_interleaved
 from .records import Record, machine, versions
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]
+Describe = Callable[[ModelSpec | None], ModelSpec | None]
 EVALUATION_BATCH = 250  # images; larger ones gain nothing and cost memory
 
 
@@ -46,7 +47,7 @@ class Candidate:
 
 
 def open_candidate(
-    path: Path, *, provider: str, threads: int | None, options: Mapping[str, str] | None = None, spec: ModelSpec | None = None
+    path: Path, *, provider: str, threads: int | None, options: Mapping[str, str] | None = None, describe: Describe = lambda known: known
 ) -> Candidate:
     """Load an ONNX file for measuring.
 
@@ -55,7 +56,7 @@ def open_candidate(
         provider: Execution provider.
         threads: Threads; None takes every core this process may use.
         options: Options of the provider.
-        spec: What the model expects, for files that do not say so themselves.
+        describe: From what the file says about itself, or None, to what it expects.
 
     Raises:
         ModelError: The file cannot be loaded, or nothing says what it expects.
@@ -63,7 +64,7 @@ def open_candidate(
         GateError: The provider does not run the nodes.
     """
     session = open_session(path, provider=provider, threads=threads, options=options)
-    known = session.fit(spec) if spec else session.spec
+    known = describe(session.spec)
     if known is None:
         raise ModelError(
             "the model does not say what it expects",
@@ -71,12 +72,7 @@ def open_candidate(
             "give --input-size, and --mean, --std or --scale where they differ from the data's",
         )
 
-    size = session.inputs[0].shape[0] if session.inputs and session.inputs[0].shape else None
-
-    def predict(feeds: Feeds) -> npt.NDArray[np.generic]:
-        return _run(session, feeds, size if isinstance(size, int) else None)
-
-    return Candidate(path, known, predict, predict, session.provider, session.threads, session.placement.nodes)
+    return Candidate(path, session.fit(known), session.predict, session.predict, session.provider, session.threads, session.placement.nodes)
 
 
 def compare(
@@ -166,15 +162,3 @@ def _first(images: Split, count: int, spec: ModelSpec) -> Feeds:
     part = next(images.take(count).batches(count, spec.inputs))
     feeds = prepare_feeds(part.feeds, spec)
     return {name: np.resize(array, (count, *array.shape[1:])) for name, array in feeds.items()}
-
-
-def _run(session: Session, feeds: Feeds, fixed: int | None) -> npt.NDArray[np.generic]:
-    """Return the first output; a model that was exported for a fixed number of images gets them in such portions."""
-    count = len(next(iter(feeds.values())))
-    if fixed is None or fixed == count:
-        return next(iter(session.run(feeds).values()))
-    parts = [
-        _run(session, {name: np.resize(array[at : at + fixed], (fixed, *array.shape[1:])) for name, array in feeds.items()}, fixed)
-        for at in range(0, count, fixed)
-    ]
-    return np.concatenate(parts)[:count]

@@ -39,17 +39,9 @@ def run(arguments: list[str] | None) -> int:
     except EdgerecError as error:
         print_error(error)
         return error.exit_code
-    except KeyboardInterrupt:
-        return _interrupted()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1 if end.code else 0
-        return _interrupted() if code == 130 else code
+    except SystemExit as end:  # how Typer ends; it turns an interrupt into 130
+        return end.code if isinstance(end.code, int) else 1 if end.code else 0
     return 0
-
-
-def _interrupted() -> int:
-    print("interrupted: files that were there before are unchanged", file=sys.stderr)
-    return 130
 
 
 def _version(wanted: bool) -> None:

@@ -48,14 +48,17 @@ def bench(
 
     images = open_data(data, seed=seed, skip_bad=skip_bad)
     natural = images.inputs[0] if images.inputs else None
-    spec = options.spec_from_options(natural, input_size, mean, std, scale, color, layout, labels)
+    foreign = options.Foreign(input_size, mean, std, scale, color, layout, labels)
     candidates: list[Candidate] = []
     for file in files:
         if file.suffix == ".safetensors":
             candidates.append(eager_candidate(file, threads, factory))
             continue
         settings = parse_options(provider_option)
-        candidates.extend(open_candidate(file, provider=name, threads=threads, options=settings, spec=spec) for name in provider)
+        candidates.extend(
+            open_candidate(file, provider=name, threads=threads, options=settings, describe=lambda known: foreign.over(known, natural))
+            for name in provider
+        )
     chosen = images.split(split)
     with progress_bar("score", len(chosen) * len(candidates), quiet=quiet) as bar:
         records = compare(candidates, chosen, batch=batch, data_fingerprint=images.fingerprint, done=bar.advance)

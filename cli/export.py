@@ -1,6 +1,6 @@
 """`edgerec export`: a checkpoint, or your own model, to ONNX."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,16 +36,15 @@ def export(
     """Write an ONNX file, after it has given PyTorch's answers to the same images at two batch sizes."""
     from ..export import to_onnx
     from ..runtime.files import check_writable
-    from ..runtime.spec import InputSpec
     from .sources import is_factory, new_checkpoint, open_checkpoint
 
     check_writable(output)
+    foreign = options.Foreign(input_size, mean, std, scale, color, None, labels)
     if is_factory(model):
-        natural = InputSpec(*options.parse_size(input_size)[1:]) if input_size else None
-        spec = options.spec_from_options(natural, input_size, mean, std, scale, color, None, labels)
-        checkpoint = new_checkpoint(model, options.required(spec, model), weights=weights)
+        checkpoint = new_checkpoint(model, options.required(foreign.over(None), model), weights=weights)
     else:
-        checkpoint = open_checkpoint(Path(model), factory)
+        known = open_checkpoint(Path(model), factory)
+        checkpoint = replace(known, spec=options.required(foreign.over(known.spec), model))
     exported = to_onnx(checkpoint, output, parity_images(checkpoint.spec, data, seed))
     where = "real images" if data else "random images (give --data for real ones)"
     parity = exported.parity

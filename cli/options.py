@@ -1,6 +1,6 @@
 """Options that mean the same on every command, and how the ones for foreign files become a spec."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -33,9 +33,19 @@ InputSize = Annotated[
     str | None, typer.Option("--input-size", help="For files without metadata: channels x height x width, such as 3x224x224.")
 ]
 Mean = Annotated[
-    str | None, typer.Option("--mean", help="For files without metadata: per channel, on the scaled values, such as 0.485,0.456,0.406.")
+    str | None,
+    typer.Option(
+        "--mean",
+        help="For files without metadata: per channel, on the scaled values, such as 0.485,0.456,0.406; the data set's or ImageNet's by default, none with another --scale.",
+    ),
 ]
-Std = Annotated[str | None, typer.Option("--std", help="For files without metadata: per channel, such as 0.229,0.224,0.225.")]
+Std = Annotated[
+    str | None,
+    typer.Option(
+        "--std",
+        help="For files without metadata: per channel, such as 0.229,0.224,0.225; the data set's or ImageNet's by default, none with another --scale.",
+    ),
+]
 Scale = Annotated[
     float | None,
     typer.Option("--scale", help="For files without metadata: factor on the 0..255 pixels; 1 for models that take raw pixels."),
@@ -54,42 +64,52 @@ def read_labels(path: Path | None) -> tuple[str, ...]:
     return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
-def spec_from_options(
-    natural: InputSpec | None,
-    size: str | None,
-    mean: str | None,
-    std: str | None,
-    scale: float | None,
-    color: str | None,
-    layout: str | None,
-    labels: Path | None,
-) -> ModelSpec | None:
-    """Return the spec that the options describe, starting from a data set's `natural` input; None when they say nothing.
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """What the options say about files that do not say it themselves; the fields are the options' own texts."""
 
-    Raises:
-        ConfigError: An option is malformed or does not fit the others.
-    """
-    if not any((size, mean, std, scale is not None, color, layout)):
-        return None
-    start = natural or InputSpec(224, 224)
-    channels, height, width = parse_size(size) if size else (start.channels, start.height, start.width)
-    if color is None:
-        color = start.color if start.channels == channels else {1: "grey", 3: "rgb"}[channels]
-    same = start.channels == channels
-    # Someone who says only how pixels are scaled means the plain rest: no mean, no std.
-    plain = scale is not None or not same
-    spec = replace(
-        InputSpec(height, width, color="grey", mean=(0.0,), std=(1.0,)) if channels == 1 else InputSpec(height, width, color="rgb"),
-        color=color,  # type: ignore[arg-type]  # checked by the record
-        layout=layout or start.layout,  # type: ignore[arg-type]
-        kernel=start.kernel,
-        fit=start.fit,
-        crop=start.crop,
-        scale=scale if scale is not None else start.scale,
-        mean=_values("--mean", mean) if mean else ((0.0,) * channels if plain else start.mean),
-        std=_values("--std", std) if std else ((1.0,) * channels if plain else start.std),
-    )
-    return ModelSpec((spec,), labels=read_labels(labels))
+    input_size: str | None = None
+    mean: str | None = None
+    std: str | None = None
+    scale: float | None = None
+    color: str | None = None
+    layout: str | None = None
+    labels: Path | None = None
+
+    def over(self, known: ModelSpec | None, natural: InputSpec | None = None) -> ModelSpec | None:
+        """Return what a file says, with what the options say instead.
+
+        Args:
+            known: The file's own spec; None when it has none.
+            natural: Where to start for such a file: its data set's input; without one, ImageNet's.
+
+        Returns:
+            None when neither the file nor an option describes the input.
+
+        Raises:
+            ConfigError: An option is malformed or does not fit the others.
+        """
+        labels = read_labels(self.labels) or (known.labels if known else ())
+        if not any((self.input_size, self.mean, self.std, self.scale is not None, self.color, self.layout)):
+            return replace(known, labels=labels) if known else None
+        start = known.input if known else natural or InputSpec(224, 224)
+        return replace(known or ModelSpec(()), inputs=(self._input(start),), labels=labels)
+
+    def _input(self, start: InputSpec) -> InputSpec:
+        channels, height, width = parse_size(self.input_size) if self.input_size else (start.channels, start.height, start.width)
+        same = channels == start.channels
+        # Another scale or number of channels makes the known mean and std meaningless.
+        plain = not same or self.scale is not None
+        return replace(
+            start,
+            height=height,
+            width=width,
+            color=self.color or (start.color if same else "grey" if channels == 1 else "rgb"),  # type: ignore[arg-type]  # checked by the record
+            layout=self.layout or start.layout,  # type: ignore[arg-type]
+            scale=start.scale if self.scale is None else self.scale,
+            mean=_values("--mean", self.mean) if self.mean else (0.0,) * channels if plain else start.mean,
+            std=_values("--std", self.std) if self.std else (1.0,) * channels if plain else start.std,
+        )
 
 
 def required(spec: ModelSpec | None, given: object) -> ModelSpec:
@@ -105,16 +125,6 @@ def required(spec: ModelSpec | None, given: object) -> ModelSpec:
             "give --input-size, and --mean, --std or --scale where they differ from the data's",
         )
     return spec
-
-
-def resized(spec: InputSpec, size: str) -> InputSpec:
-    """Return a data set's input at another size; the number of channels may change, then mean and std are ImageNet's or plain.
-
-    Raises:
-        ConfigError: The size is malformed.
-    """
-    changed = spec_from_options(spec, size, None, None, None, None, None, None)
-    return changed.input if changed else spec
 
 
 def read_text(path: Path) -> str:

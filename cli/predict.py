@@ -29,9 +29,11 @@ def predict(
 ) -> None:
     """Print labels and scores of images."""
     from ..runtime.recognizer import Recognizer
+    from ..runtime.session import open_session
 
-    spec = options.spec_from_options(None, input_size, mean, std, scale, color, layout, labels)
-    recognizer = Recognizer.load(model, provider=provider, threads=threads, spec=spec, top=top)
+    session = open_session(model, provider=provider, threads=threads)
+    spec = options.Foreign(input_size, mean, std, scale, color, layout, labels).over(session.spec)
+    recognizer = Recognizer(session, spec, top=top)
     found = recognizer.predict_batch(list(images))
     if json:
         print_json([{"image": str(path), "predictions": [asdict(one) for one in best]} for path, best in zip(images, found, strict=True)])

@@ -50,11 +50,11 @@ def quantize(
     floating = load_onnx(model)
     images = open_data(data, seed=seed, skip_bad=skip_bad)
     natural = images.inputs[0] if images.inputs else None
-    given = options.spec_from_options(natural, input_size, mean, std, scale, color, layout, labels)
-    spec = _named_like(given, floating) if given else read_spec(floating)
+    known = options.Foreign(input_size, mean, std, scale, color, layout, labels).over(read_spec(floating), natural)
+    spec = _named_like(options.required(known, model), floating)
     chosen = images.calibration.take(samples)
     with progress_bar("calibrate", len(chosen), quiet=quiet) as bar:
-        result = quantize(floating, _feeds(chosen, options.required(spec, model), bar), config)
+        result = quantize(floating, _feeds(chosen, spec, bar), config)
     save_onnx(result.model, output)
     report = result.report
     kinds = sorted({*report.quantized, *report.left_float})

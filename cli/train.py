@@ -56,7 +56,7 @@ def train(
     policy = choose_policy(augment, images.name)
     spec = data_spec(images, "train", model=model, augment=augment or images.name, **asdict(settings))
     if input_size:
-        spec = replace(spec, inputs=(options.resized(spec.input, input_size),))
+        spec = replace(spec, inputs=options.required(options.Foreign(input_size).over(spec), input_size).inputs)
     start = new_checkpoint(model, spec, width=width, seed=seed, weights=weights)
     quiet = quiet or not is_main()
     kept = Output(output, start.architecture, start.factory, resume=resume)

@@ -82,8 +82,7 @@ class Recognizer:
 
     def scores(self, feeds: Mapping[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.float32]:
         """Run prepared tensors; return the scores of every class, shape (N, classes), rows that sum to one."""
-        first = next(iter(self.session.run(feeds).values()))
-        logits = np.asarray(first, np.float32)
+        logits = np.asarray(self.session.predict(feeds), np.float32)
         if logits.ndim != 2:
             raise ModelError(
                 "a classifier's first output must have the shape (N, classes)",

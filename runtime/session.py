@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
@@ -106,12 +105,30 @@ class Session:
             "the model fails while it runs", f"{_first_line(error)}; input {given}", f"it takes {wanted}; export it again if that fits"
         )
 
-    def __enter__(self) -> "Session":
-        """Return the session itself."""
-        return self
+    @property
+    def fixed_batch(self) -> int | None:
+        """Images that every run must have, for a model that was exported for one number of them; None when any number goes."""
+        first = self.inputs[0].shape[0] if self.inputs and self.inputs[0].shape else None
+        return first if isinstance(first, int) else None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Release nothing by hand: the memory goes with the last reference."""
+    def predict(self, feeds: Mapping[str, Array]) -> Array:
+        """Return the first output for any number of images.
+
+        A model that was exported for a fixed number of images gets them in such portions; the last one is filled up by repeating.
+
+        Args:
+            feeds: One array for each input, by name; the first dimension counts images.
+
+        Raises:
+            DataError: A name, dtype or shape the model refuses.
+            ModelError: A node fails while it runs.
+        """
+        size, count = self.fixed_batch, min((len(array) for array in feeds.values() if array.ndim), default=0)
+        if size is None or size == count:
+            return next(iter(self.run(feeds).values()))
+        starts = range(0, count, size)
+        parts = [{name: np.resize(array[at : at + size], (size, *array.shape[1:])) for name, array in feeds.items()} for at in starts]
+        return np.concatenate([next(iter(self.run(part).values())) for part in parts])[:count]
 
 
 def open_session(

@@ -134,6 +134,9 @@ class ModelSpec:
         task: What the first output means.
         scores: Whether a classifier's output still needs a softmax.
         provenance: Where the file comes from.
+
+    Raises:
+        ConfigError: The task or the kind of scores is unknown.
     """
 
     inputs: tuple[InputSpec, ...]
@@ -141,6 +144,12 @@ class ModelSpec:
     task: Task = "classification"
     scores: Scores = "logits"
     provenance: Provenance = field(default_factory=Provenance)
+
+    def __post_init__(self) -> None:
+        """Refuse words that no reader knows."""
+        for name, allowed in (("task", Task), ("scores", Scores)):
+            if getattr(self, name) not in get_args(allowed):
+                raise ConfigError(f"unknown {name}", repr(getattr(self, name)), f"choose one of {', '.join(get_args(allowed))}")
 
     @property
     def input(self) -> InputSpec:
