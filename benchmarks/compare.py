@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,7 @@ def compare(
     *,
     batch: int = 32,
     timing: Timing | None = None,
+    split: str = "test",
     data_fingerprint: str = "",
     done: Callable[[int], None] = lambda _images: None,
 ) -> list[Record]:
@@ -91,6 +93,7 @@ def compare(
         images: What they are scored on; without labels the records have no accuracy.
         batch: Images in a call of the throughput run.
         timing: How long to measure.
+        split: Name of the images' split, kept in the records.
         data_fingerprint: Kept in the records.
         done: Told after each evaluated batch how many images it had.
 
@@ -107,7 +110,7 @@ def compare(
     return [
         Record(
             file=one.path.name,
-            size_bytes=one.path.stat().st_size,
+            size_bytes=_size_bytes(one.path),
             sha256=sha256(one.path),
             provider=one.provider,
             threads=one.threads,
@@ -120,6 +123,7 @@ def compare(
             speedup=single.speedup[name],
             placement=one.placement,
             data_fingerprint=data_fingerprint,
+            split=split,
         )
         for one, accuracy, name in zip(candidates, accuracies, single.latency, strict=True)
     ]
@@ -159,6 +163,15 @@ def _interleaved(candidates: Sequence[Candidate], images: Split, batch: int, tim
 
 def _first(images: Split, count: int, spec: ModelSpec) -> Feeds:
     """Return the first `count` images as one prepared batch; a smaller split is repeated."""
-    part = next(images.take(count).batches(count, spec.inputs))
+    part = next(images.batches(count, spec.inputs))  # skips damaged images where the data set was opened so
     feeds = prepare_feeds(part.feeds, spec)
     return {name: np.resize(array, (count, *array.shape[1:])) for name, array in feeds.items()}
+
+
+def _size_bytes(path: Path) -> int:
+    """Return a model's size, external data included."""
+    if path.suffix != ".onnx" or find_spec("onnx") is None:  # a device measures without onnx
+        return path.stat().st_size
+    from ..graph.file import files_of
+
+    return sum(one.stat().st_size for one in files_of(path))

@@ -60,7 +60,7 @@ class Record:
 
     Attributes:
         file: The file's name, without its folder.
-        size_bytes: Its size, external data included.
+        size_bytes: Its size; external data included where onnx is installed.
         sha256: Its hash.
         provider: Execution provider, or `torch` for eager PyTorch.
         threads: Threads of one call.
@@ -69,10 +69,11 @@ class Record:
         versions: Package to version.
         batch: Images in a call of the throughput run.
         throughput_images_per_s: Images a second at that batch; None when it was not measured.
-        accuracy: On the test split; None without labels.
+        accuracy: On the split's images; None without labels.
         speedup: Against the first row; None for a single row.
         placement: Provider to number of nodes that it runs.
         data_fingerprint: Hash of the data set.
+        split: Which of its splits was scored.
     """
 
     file: str
@@ -89,6 +90,7 @@ class Record:
     speedup: Speedup | None = None
     placement: Mapping[str, int] = field(default_factory=dict[str, int])
     data_fingerprint: str = ""
+    split: str = "test"
 
     def to_json(self) -> str:
         """Return the one JSON form, with sorted keys."""

@@ -38,8 +38,8 @@ MODELS = (
 def train(model: str, data: str, folder: Path) -> dict[str, object]:
     """Train one model, or return what an earlier round kept of it."""
     kept = folder / f"{model}.json"
-    if kept.is_file():
-        return json.loads(kept.read_text(encoding="utf-8"))
+    if kept.is_file() and (row := json.loads(kept.read_text(encoding="utf-8")))["data"] == data:
+        return row
     start = time.perf_counter()
     command = [
         sys.executable,
@@ -56,7 +56,7 @@ def train(model: str, data: str, folder: Path) -> dict[str, object]:
         "-q",
     ]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    row: dict[str, object] = {**json.loads(done.stdout), "model": model, "seconds": round(time.perf_counter() - start, 1)}
+    row: dict[str, object] = {**json.loads(done.stdout), "model": model, "data": data, "seconds": round(time.perf_counter() - start, 1)}
     write_text(kept, json.dumps(row, indent=1))
     return row
 
@@ -67,15 +67,16 @@ def main() -> None:
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--folder", type=Path, default=Path("round"), help="where checkpoints and finished rows go")
     parser.add_argument("--models", nargs="*", default=MODELS)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "registry-fashion-mnist.json")
+    parser.add_argument("--output", type=Path, help="registry-DATA.json beside the other results by default")
     given = parser.parse_args()
+    output = given.output or Path(__file__).parent / "results" / f"registry-{Path(given.data).stem}.json"
     given.folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = []
     for model in cast("list[str]", given.models):
         rows.append(train(model, given.data, given.folder))
         print_row(rows[-1])
     record = {"data": given.data, "machine": asdict(machine()), "versions": versions(), "rows": rows}
-    write_text(given.output, json.dumps(record, indent=1) + "\n")
+    write_text(output, json.dumps(record, indent=1) + "\n")
 
 
 def print_row(row: dict[str, object]) -> None:

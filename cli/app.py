@@ -1,11 +1,10 @@
 """The Typer application: one command a verb, and the one place where errors become exit codes."""
 
-import sys
 from importlib.metadata import version as installed
 
 import typer
 
-from ..runtime.errors import EdgerecError
+from ..runtime.errors import ConfigError, EdgerecError
 from . import bench, cache, demo, distill, export, predict, prune, quantize, train
 from .console import print_error
 
@@ -29,19 +28,35 @@ app.command(epilog=predict.EXAMPLE)(predict.predict)
 app.command(epilog=demo.EXAMPLE)(demo.demo)
 app.command(epilog=cache.EXAMPLE)(cache.cache)
 
+EXTRAS = {
+    "cpu": ("onnxruntime",),
+    "quantize": ("onnx", "onnx_ir"),
+    "toolkit": ("torch", "torch_pruning", "onnxscript", "accelerate", "kornia", "safetensors", "altair", "vl_convert"),
+}
+
 
 def run(arguments: list[str] | None) -> int:
     """Run the command; return 0, an error's own exit code, 2 for wrong usage, or 130 when interrupted."""
-    # `--model` and `--data` name code as package.module:function; last, so that no file beside the user's shadows an installed package.
-    sys.path.append("")
     try:
         app(arguments)
     except EdgerecError as error:
         print_error(error)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if (missing := not_installed(error)) is None:
+            raise
+        print_error(missing)
+        return missing.exit_code
     except SystemExit as end:  # how Typer ends; it turns an interrupt into 130
         return end.code if isinstance(end.code, int) else 1 if end.code else 0
     return 0
+
+
+def not_installed(error: ModuleNotFoundError) -> EdgerecError | None:
+    """Return what to install for a missing package of ours; None for any other."""
+    package = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+    return ConfigError("a package is not installed that this command needs", package, f'pip install "edgerec[{extra}]"') if extra else None
 
 
 def _version(wanted: bool) -> None:

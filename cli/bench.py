@@ -27,7 +27,7 @@ def bench(
     provider_option: options.ProviderOption = [],  # noqa: B006  # Typer copies list defaults
     split: Annotated[str, typer.Option("--split", help="Images to score: test, validation, calibration or train.")] = "test",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images in a call of the throughput run.")] = 32,
-    factory: options.Factory = None,
+    factory: options.Factory = [],  # noqa: B006
     input_size: options.InputSize = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -35,20 +35,21 @@ def bench(
     color: options.Color = None,
     layout: options.Layout = None,
     labels: options.Labels = None,
+    scores: options.ScoresOption = None,
     skip_bad: options.SkipBad = False,
-    seed: options.Seed = 0,
     threads: options.Threads = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Measure size, accuracy with its interval, latency percentiles and throughput."""
     from ..benchmarks.compare import compare, open_candidate
-    from ..data import open_data
     from ..runtime.providers import parse_options
+    from ..runtime.spec import ModelSpec
+    from .sources import check_labels, open_images, tell_skipped
 
-    images = open_data(data, seed=seed, skip_bad=skip_bad)
-    natural = images.inputs[0] if images.inputs else None
-    foreign = options.Foreign(input_size, mean, std, scale, color, layout, labels)
+    images = open_images(data, skip_bad=skip_bad, quiet=quiet)
+    foreign = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores)
+    fed_by_name = None if images.inputs else ModelSpec(())
     candidates: list[Candidate] = []
     for file in files:
         if file.suffix == ".safetensors":
@@ -56,12 +57,17 @@ def bench(
             continue
         settings = parse_options(provider_option)
         candidates.extend(
-            open_candidate(file, provider=name, threads=threads, options=settings, describe=lambda known: foreign.over(known, natural))
+            open_candidate(
+                file, provider=name, threads=threads, options=settings, describe=lambda known: foreign.over(known) or fed_by_name
+            )
             for name in provider
         )
+    for one in candidates:
+        check_labels(one.spec, images, one.path.name)
     chosen = images.split(split)
     with progress_bar("score", len(chosen) * len(candidates), quiet=quiet) as bar:
-        records = compare(candidates, chosen, batch=batch, data_fingerprint=images.fingerprint, done=bar.advance)
+        records = compare(candidates, chosen, batch=batch, split=split, data_fingerprint=images.fingerprint, done=bar.advance)
+    tell_skipped(chosen, quiet=quiet)
     show_records(records, quiet=quiet or json)
     if json:
         print_json([json_module.loads(record.to_json()) for record in records])
@@ -96,7 +102,7 @@ def row_of(record: "Record") -> list[str]:
     ]
 
 
-def eager_candidate(path: Path, threads: int | None, factory: str | None = None) -> "Candidate":
+def eager_candidate(path: Path, threads: int | None, factories: "Sequence[str]" = ()) -> "Candidate":
     """Load a checkpoint for measuring in eager PyTorch."""
     import torch
 
@@ -105,7 +111,7 @@ def eager_candidate(path: Path, threads: int | None, factory: str | None = None)
     from .sources import open_checkpoint, use_threads
 
     count = use_threads(threads)
-    checkpoint = open_checkpoint(path, factory)
+    checkpoint = open_checkpoint(path, factories)
     model = checkpoint.model.eval()
 
     def timed(feeds: Feeds) -> object:

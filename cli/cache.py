@@ -7,7 +7,7 @@ import typer
 from . import options
 from .console import print_json, print_table, say
 
-EXAMPLE = "Example: edgerec cache --clear logits"
+EXAMPLE = "Example: edgerec cache --clear teacher-logits"
 
 
 def cache(

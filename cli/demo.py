@@ -56,7 +56,7 @@ def demo(
     from ..runtime.files import write_text
 
     make_folder(output)
-    images = open_data(DATA, seed=seed)
+    images = open_data(DATA)
     save_digit(images, output / "digit.png")
     travel(images, output, seed, quiet=quiet)
     records = measure(images, output, quiet=quiet)
@@ -75,17 +75,24 @@ def make_folder(path: Path) -> None:
     """Make the output folder; its parent must exist.
 
     Raises:
-        OutputError: It cannot be made, or is a file.
+        OutputError: It cannot be made, is a file, or holds other files than an earlier demo's.
     """
     from ..runtime.errors import OutputError
     from ..runtime.files import check_writable
 
     try:
         path.mkdir(exist_ok=True)
+        others = [one.name for one in path.iterdir() if one.name not in (*FILES, "README.md")]
     except OSError as error:
         raise OutputError(
             "the output folder cannot be made", f"{path} ({error.strerror})", "choose a folder whose parent exists and can be written"
         ) from error
+    if others or ((path / "README.md").exists() and not (path / "results.json").exists()):
+        raise OutputError(
+            "the output folder holds files of somebody else",
+            f"{path}: {', '.join(others[:3]) or 'README.md'}",
+            "give a new or empty folder",
+        )
     check_writable(path / "results.json")
 
 
@@ -93,10 +100,12 @@ def travel(images: "DataSet", folder: Path, seed: int, *, quiet: bool) -> None:
     """Walk the road: train, prune, distil, export each stage, quantize the last."""
     from ..compress.distillation import Distillation, distill
     from ..compress.pruning import ChannelPruning, prune
+    from ..compress.quantization import Quantization
     from ..train.batches import cross_entropy
     from ..train.loop import fit
+    from .quantize import quantize_file
     from .sources import data_spec, new_checkpoint, use_threads
-    from .train import follow
+    from .training import follow
 
     use_threads(None)
     start = new_checkpoint(MODEL, data_spec(images, "train", model=MODEL), seed=seed)
@@ -111,7 +120,7 @@ def travel(images: "DataSet", folder: Path, seed: int, *, quiet: bool) -> None:
     with progress_bar("distil the pruned model", None, quiet=quiet) as bar:
         learned = distill(pruned, trained, images, Distillation(), recipe(DISTIL_EPOCHS, 0.05, seed), progress=follow(bar, quiet=True))
     keep(learned.model, images, folder, "3-distilled", quiet=quiet)
-    quantize_file(folder / "3-distilled.onnx", images, folder / "4-int8.onnx", quiet=quiet)
+    quantize_file(folder / "3-distilled.onnx", images, folder / "4-int8.onnx", Quantization(samples=len(images.calibration)), quiet=quiet)
 
 
 def recipe(epochs: int, lr: float, seed: int) -> "Settings":
@@ -130,21 +139,6 @@ def keep(checkpoint: "Checkpoint", images: "DataSet", folder: Path, name: str, *
     batch = next(images.calibration.take(GATE_IMAGES).batches(GATE_IMAGES, checkpoint.spec.inputs))
     exported = to_onnx(checkpoint, folder / f"{name}.onnx", batch.feeds)
     say(f"{name}: ONNX agrees with PyTorch to {exported.parity.max_abs:.0e} on {exported.parity.images} images", quiet=quiet)
-
-
-def quantize_file(source: Path, images: "DataSet", target: Path, *, quiet: bool) -> None:
-    """Quantize an ONNX file with the calibration images."""
-    from ..compress.quantization import quantize
-    from ..graph.file import load_onnx, read_spec, save_onnx
-    from ..runtime.preprocess import prepare_feeds
-    from .options import required
-
-    model = load_onnx(source)
-    spec = required(read_spec(model), source)
-    with progress_bar("quantize", len(images.calibration), quiet=quiet):
-        result = quantize(model, (prepare_feeds(batch.feeds, spec) for batch in images.calibration.batches(32, spec.inputs)))
-    save_onnx(result.model, target)
-    say(f"{target.stem}: ranges from {result.report.images} calibration images", quiet=quiet)
 
 
 def measure(images: "DataSet", folder: Path, *, quiet: bool) -> "list[Record]":

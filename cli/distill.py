@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from . import options, training
 from .console import print_json, progress_bar, say
 
 EXAMPLE = "Example: edgerec distill small.safetensors --teacher base.safetensors --data fashion-mnist -o small-kd.safetensors"
@@ -17,17 +17,20 @@ def distill(
     teacher: Annotated[Path, typer.Option("--teacher", help="What it learns from: a checkpoint or an ONNX file.")],
     data: options.Data,
     output: options.Output,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the images; the student's recipe by default.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", help="Images a step; the student's recipe by default.")] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="Highest learning rate; the student's recipe by default.")] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")] = None,
     temperature: Annotated[float, typer.Option("--temperature", help="Softens both models' answers.")] = 4.0,
     alpha: Annotated[float, typer.Option("--alpha", help="Share of the teacher's answers in the loss; the labels have the rest.")] = 0.9,
-    augment: Annotated[
-        str | None, typer.Option("--augment", help="A named augmentation policy, or none; the data set's own by default.")
-    ] = None,
-    factory: options.Factory = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")] = False,
+    epochs: training.Epochs = None,
+    batch: training.Batch = None,
+    optimizer: training.Optimizer = None,
+    lr: training.LearningRate = None,
+    schedule: training.Schedule = None,
+    label_smoothing: training.LabelSmoothing = None,
+    ema: training.Ema = None,
+    precision: training.Precision = None,
+    augment: training.AugmentName = None,
+    mixup: training.Mixup = None,
+    factory: options.Factory = [],  # noqa: B006  # Typer copies list defaults
+    resume: training.Resume = False,
     skip_bad: options.SkipBad = False,
     seed: options.Seed = 0,
     threads: options.Threads = None,
@@ -36,34 +39,39 @@ def distill(
 ) -> None:
     """Train a student on its teacher's answers as well as on the labels."""
     from ..compress.distillation import Distillation, distill
-    from ..data import open_data
     from ..runtime.files import check_writable
     from ..train.evaluate import evaluate
     from ..train.output import Output
     from ..train.recipes import recipe_for
-    from .sources import choose_policy, is_main, open_checkpoint, use_threads
-    from .train import changed, follow
+    from .sources import check_images, check_labels, is_main, open_checkpoint, open_images, tell_skipped, use_threads
 
     check_writable(output)
     use_threads(threads)
-    images = open_data(data, seed=seed, skip_bad=skip_bad)
-    start = open_checkpoint(student, factory)
-    settings = changed(recipe_for(start.architecture.name if start.architecture else ""), epochs, batch, lr, precision, seed)
     quiet = quiet or not is_main()
-    with progress_bar(f"distil {student.name}", None, quiet=quiet) as bar:
+    config = Distillation(temperature=temperature, alpha=alpha)
+    images = open_images(data, skip_bad=skip_bad, quiet=quiet)
+    start = open_checkpoint(student, factory)
+    check_labels(start.spec, images, student)
+    changes = training.Changes(epochs, batch, optimizer, lr, schedule, label_smoothing, ema, precision)
+    settings = changes.over(recipe_for(start.architecture.name if start.architecture else start.factory or ""), seed)
+    policy = training.choose_policy(augment, images.name, mixup)
+    source = teacher if teacher.suffix == ".onnx" else open_checkpoint(teacher, factory)
+    check_images((images.train, images.validation, images.test), quiet=quiet)
+    with progress_bar("distil", None, quiet=quiet) as bar:
         result = distill(
             start,
-            teacher if teacher.suffix == ".onnx" else open_checkpoint(teacher, None),
+            source,
             images,
-            Distillation(temperature=temperature, alpha=alpha),
+            config,
             settings,
-            policy=choose_policy(augment, images.name),
+            policy=policy,
             output=Output(output, start.architecture, start.factory, start.plan, resume=resume),
-            progress=follow(bar, quiet=quiet),
+            progress=training.follow(bar, quiet=quiet),
         )
     if not is_main():
         return
     test = evaluate(result.model.model, images.test, result.model.spec)
+    skipped = tell_skipped(images.train, images.validation, images.test, quiet=quiet)
     say(f"test top-1 {test.top1:.2%} ({test.low:.2%} to {test.high:.2%}, {test.images} images): {output}", quiet=quiet)
     if json:
-        print_json({"report": asdict(result.report), "test": asdict(test), "output": str(output)})
+        print_json({"report": asdict(result.report), "test": asdict(test), "skipped": skipped, "output": str(output)})

@@ -18,34 +18,45 @@ EXAMPLE = "Example: edgerec export mypkg.models:build --weights w.pth --input-si
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A checkpoint, or package.module:function that builds your own model.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A checkpoint, your own package.module:function, or a model of the registry (with --weights and --labels)."),
+    ],
     output: options.Output,
     data: Annotated[str | None, typer.Option("--data", help="Real images for the parity gate; random ones without it.")] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="Weights of your own model: .safetensors, .pt or .pth.")] = None,
-    factory: options.Factory = None,
+    factory: options.Factory = [],  # noqa: B006  # Typer copies list defaults
     input_size: options.InputSize = None,
     mean: options.Mean = None,
     std: options.Std = None,
     scale: options.Scale = None,
     color: options.Color = None,
+    layout: options.Layout = None,
     labels: options.Labels = None,
+    scores: options.ScoresOption = None,
+    skip_bad: options.SkipBad = False,
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Write an ONNX file, after it has given PyTorch's answers to the same images at two batch sizes."""
     from ..export import to_onnx
+    from ..runtime.errors import ConfigError
     from ..runtime.files import check_writable
-    from .sources import is_factory, new_checkpoint, open_checkpoint
+    from .sources import new_checkpoint, open_checkpoint
 
     check_writable(output)
-    foreign = options.Foreign(input_size, mean, std, scale, color, None, labels)
-    if is_factory(model):
+    foreign = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores)
+    if not model.endswith((".safetensors", ".onnx")):
         checkpoint = new_checkpoint(model, options.required(foreign.over(None), model), weights=weights)
     else:
+        if weights is not None:
+            raise ConfigError(
+                "a checkpoint brings its own weights", weights, "leave --weights out, or give package.module:function instead"
+            )
         known = open_checkpoint(Path(model), factory)
         checkpoint = replace(known, spec=options.required(foreign.over(known.spec), model))
-    exported = to_onnx(checkpoint, output, parity_images(checkpoint.spec, data, seed))
+    exported = to_onnx(checkpoint, output, parity_images(checkpoint.spec, data, seed, skip_bad=skip_bad))
     where = "real images" if data else "random images (give --data for real ones)"
     parity = exported.parity
     say(
@@ -56,12 +67,15 @@ def export(
         print_json({"parity": asdict(parity), "parity_images": "real" if data else "random", "output": str(output)})
 
 
-def parity_images(spec: "ModelSpec", data: str | None, seed: int, count: int = 16) -> "dict[str, np.ndarray]":
-    """Return images for the gate: of the calibration split, or random ones that are smooth enough to look like some."""
+def parity_images(spec: "ModelSpec", data: str | None, seed: int, *, skip_bad: bool = False, count: int = 16) -> "dict[str, np.ndarray]":
+    """Return images for the gate: of the training split, or random ones that are smooth enough to look like some."""
     if data:
-        from ..data import open_data
+        from .sources import check_labels, open_images
 
-        return next(open_data(data, seed=seed).calibration.take(count).batches(count, spec.inputs)).feeds
+        images = open_images(data, skip_bad=skip_bad)
+        check_labels(spec, images, "model")
+        # Of the training images, which even the smallest set has enough of; nothing is fitted to them.
+        return next(images.train.batches(count, spec.inputs)).feeds
     return {one.name: _random_images(one, seed, count) for one in spec.inputs}
 
 

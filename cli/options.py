@@ -19,7 +19,7 @@ Data = Annotated[
 Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of weights, order and augmentation; the splits of the data do not depend on it.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads; by default every core this process may use.")]
 Provider = Annotated[str, typer.Option("--provider", help="Execution provider: cpu, cuda, openvino ... or ONNX Runtime's own name.")]
 ProviderOption = Annotated[
@@ -27,46 +27,51 @@ ProviderOption = Annotated[
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded, and count them.")]
 Factory = Annotated[
-    str | None, typer.Option("--factory", help="package.module:function that builds your own model; needed when the checkpoint is of one.")
+    list[str],
+    typer.Option("--factory", help="package.module:function that builds your own model, for its checkpoint; may be given more than once."),
 ]
 InputSize = Annotated[
-    str | None, typer.Option("--input-size", help="For files without metadata: channels x height x width, such as 3x224x224.")
+    str | None, typer.Option("--input-size", help="Instead of what the file says: channels x height x width, such as 3x224x224.")
 ]
 Mean = Annotated[
     str | None,
     typer.Option(
-        "--mean",
-        help="For files without metadata: per channel, on the scaled values, such as 0.485,0.456,0.406; the data set's or ImageNet's by default, none with another --scale.",
+        "--mean", help="Instead of what the file says: per channel, after --scale. For a file that says nothing: ImageNet's, 0 for grey."
     ),
 ]
 Std = Annotated[
     str | None,
-    typer.Option(
-        "--std",
-        help="For files without metadata: per channel, such as 0.229,0.224,0.225; the data set's or ImageNet's by default, none with another --scale.",
-    ),
+    typer.Option("--std", help="Instead of what the file says: per channel. For a file that says nothing: ImageNet's, 1 for grey."),
 ]
 Scale = Annotated[
     float | None,
-    typer.Option("--scale", help="For files without metadata: factor on the 0..255 pixels; 1 for models that take raw pixels."),
+    typer.Option(
+        "--scale", help="Instead of what the file says: factor on the pixels; 1 for models that take 0..255, then mean is 0 and std 1."
+    ),
 ]
-Color = Annotated[str | None, typer.Option("--color", help="For files without metadata: rgb, bgr or grey.")]
-Layout = Annotated[str | None, typer.Option("--layout", help="For files without metadata: NCHW or NHWC.")]
-Labels = Annotated[Path | None, typer.Option("--labels", help="Text file with one class name a line.")]
+Color = Annotated[str | None, typer.Option("--color", help="Instead of what the file says: rgb, bgr or grey.")]
+Layout = Annotated[str | None, typer.Option("--layout", help="Instead of what the file says: NCHW or NHWC.")]
+Labels = Annotated[Path | None, typer.Option("--labels", help="Instead of what the file says: a text file with one class name a line.")]
+ScoresOption = Annotated[str | None, typer.Option("--scores", help="Instead of what the file says: its output is logits or probabilities.")]
 
 
 def read_labels(path: Path | None) -> tuple[str, ...]:
-    """Return the lines of a label file; empty without one."""
+    """Return the lines of a label file; empty without one.
+
+    Raises:
+        ConfigError: The file cannot be read, or names no class.
+    """
     if path is None:
         return ()
-    if not path.is_file():
-        raise ConfigError("the label file does not exist", path, "give a text file with one class name a line")
-    return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    labels = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
+    if not labels:
+        raise ConfigError("the label file is empty", path, "give a text file with one class name a line")
+    return labels
 
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """What the options say about files that do not say it themselves; the fields are the options' own texts."""
+    """What the options say instead of a file; the fields are the options' own texts."""
 
     input_size: str | None = None
     mean: str | None = None
@@ -75,13 +80,15 @@ class Foreign:
     color: str | None = None
     layout: str | None = None
     labels: Path | None = None
+    scores: str | None = None
 
-    def over(self, known: ModelSpec | None, natural: InputSpec | None = None) -> ModelSpec | None:
+    def over(self, known: ModelSpec | None) -> ModelSpec | None:
         """Return what a file says, with what the options say instead.
+
+        One rule for every command: what is not said does not follow from the data, so calibration, bench and device agree.
 
         Args:
             known: The file's own spec; None when it has none.
-            natural: Where to start for such a file: its data set's input; without one, ImageNet's.
 
         Returns:
             None when neither the file nor an option describes the input.
@@ -90,12 +97,15 @@ class Foreign:
             ConfigError: An option is malformed or does not fit the others.
         """
         labels = read_labels(self.labels) or (known.labels if known else ())
-        if not any((self.input_size, self.mean, self.std, self.scale is not None, self.color, self.layout)):
-            return replace(known, labels=labels) if known else None
-        start = known.input if known else natural or InputSpec(224, 224)
-        return replace(known or ModelSpec(()), inputs=(self._input(start),), labels=labels)
+        scores = self.scores or (known.scores if known else "logits")
+        image = (self.input_size, self.mean, self.std, self.scale, self.color, self.layout)
+        if known is None and self.input_size is None:
+            return None
+        inputs = known.inputs if known and all(one is None for one in image) else (self._input(known.input if known else None),)
+        return replace(known or ModelSpec(()), inputs=inputs, labels=labels, scores=scores)  # type: ignore[arg-type]  # checked by the record
 
-    def _input(self, start: InputSpec) -> InputSpec:
+    def _input(self, known: InputSpec | None) -> InputSpec:
+        start = known or InputSpec(224, 224)
         channels, height, width = parse_size(self.input_size) if self.input_size else (start.channels, start.height, start.width)
         same = channels == start.channels
         # Another scale or number of channels makes the known mean and std meaningless.
@@ -104,7 +114,7 @@ class Foreign:
             start,
             height=height,
             width=width,
-            color=self.color or (start.color if same else "grey" if channels == 1 else "rgb"),  # type: ignore[arg-type]  # checked by the record
+            color=self.color or (start.color if same else "grey" if channels == 1 else "rgb"),  # type: ignore[arg-type]
             layout=self.layout or start.layout,  # type: ignore[arg-type]
             scale=start.scale if self.scale is None else self.scale,
             mean=_values("--mean", self.mean) if self.mean else (0.0,) * channels if plain else start.mean,
@@ -122,7 +132,7 @@ def required(spec: ModelSpec | None, given: object) -> ModelSpec:
         raise ConfigError(
             "the model does not say what it expects",
             given,
-            "give --input-size, and --mean, --std or --scale where they differ from the data's",
+            "give --input-size, and --mean, --std or --scale where they are not ImageNet's",
         )
     return spec
 

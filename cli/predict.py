@@ -10,6 +10,7 @@ from . import options
 from .console import print_json, print_table
 
 EXAMPLE = "Example: edgerec predict small.int8.onnx photo.jpg --top 3"
+PORTION = 32  # images in memory at a time
 
 
 def predict(
@@ -17,6 +18,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     top: Annotated[int, typer.Option("--top", min=1, help="How many labels an image gets.")] = 5,
     provider: options.Provider = "cpu",
+    provider_option: options.ProviderOption = [],  # noqa: B006  # Typer copies list defaults
     threads: options.Threads = None,
     input_size: options.InputSize = None,
     mean: options.Mean = None,
@@ -25,18 +27,21 @@ def predict(
     color: options.Color = None,
     layout: options.Layout = None,
     labels: options.Labels = None,
+    scores: options.ScoresOption = None,
     json: options.Json = False,
 ) -> None:
     """Print labels and scores of images."""
+    from ..runtime.providers import parse_options
     from ..runtime.recognizer import Recognizer
     from ..runtime.session import open_session
 
-    session = open_session(model, provider=provider, threads=threads)
-    spec = options.Foreign(input_size, mean, std, scale, color, layout, labels).over(session.spec)
+    session = open_session(model, provider=provider, threads=threads, options=parse_options(provider_option))
+    spec = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores).over(session.spec)
     recognizer = Recognizer(session, spec, top=top)
-    found = recognizer.predict_batch(list(images))
+    portions = (images[at : at + PORTION] for at in range(0, len(images), PORTION))
+    found = ((path, best) for portion in portions for path, best in zip(portion, recognizer.predict_batch(portion), strict=True))
     if json:
-        print_json([{"image": str(path), "predictions": [asdict(one) for one in best]} for path, best in zip(images, found, strict=True)])
+        print_json([{"image": str(path), "predictions": [asdict(one) for one in best]} for path, best in found])
         return
-    for path, best in zip(images, found, strict=True):
+    for path, best in found:
         print_table(str(path), ["label", "score"], [[one.label, f"{one.score:.1%}"] for one in best])

@@ -1,6 +1,6 @@
 """`edgerec prune`: fewer channels."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -20,19 +20,25 @@ def prune(
     apply: Annotated[Path | None, typer.Option("--apply", help="Apply this plan (JSON) instead of ranking channels.")] = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Also write the plan as JSON, to review or re-apply.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Labelled images: print the validation accuracy before and after.")] = None,
-    factory: options.Factory = None,
-    seed: options.Seed = 0,
+    factory: options.Factory = [],  # noqa: B006  # Typer copies list defaults
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Remove the weakest channels of a trained model; distil or train it afterwards to win the accuracy back."""
+    """Remove the weakest channels of a trained model; distil it afterwards, or train it on, to win the accuracy back."""
     from ..compress.pruning import ChannelPruning, apply_to, prune
+    from ..runtime.errors import ConfigError
     from ..runtime.files import check_writable, write_text
     from ..train.checkpoint import save_checkpoint
+    from ..train.evaluate import evaluate
     from ..train.plan import PruningPlan
-    from .sources import open_checkpoint
+    from .sources import open_checkpoint, open_images
 
     check_writable(output)
+    if plan:
+        check_writable(plan)
+    if apply and (speedup is not None or ratio is not None):
+        raise ConfigError("a plan says what to remove", apply, "give either --apply, or --speedup or --ratio")
+    images = open_images(data, quiet=quiet).validation if data else None
     before = open_checkpoint(checkpoint, factory)
     result = (
         apply_to(before, PruningPlan.from_json(options.read_text(apply)))
@@ -51,12 +57,8 @@ def prune(
         quiet=quiet,
     )
     accuracy = {}
-    if data:
-        from ..data import open_data
-        from ..train.evaluate import evaluate
-
-        images = open_data(data, seed=seed).validation
+    if images:
         accuracy = {name: evaluate(one.model, images, one.spec).top1 for name, one in (("before", before), ("after", result.model))}
         say(f"validation top-1 {accuracy['before']:.2%} -> {accuracy['after']:.2%}", quiet=quiet)
     if json:
-        print_json({**asdict(replace(report)), "validation_top1": accuracy, "output": str(output)})
+        print_json({**asdict(report), "validation_top1": accuracy, "output": str(output)})

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from onnx import ModelProto
 
-    from ..data.splits import Split
+    from ..compress.quantization import Quantization, Quantized
+    from ..data.splits import DataSet, Split
     from ..runtime.spec import ModelSpec
 
 EXAMPLE = "Example: edgerec quantize small.onnx --data fashion-mnist -o small.int8.onnx"
@@ -34,28 +35,22 @@ def quantize(
     color: options.Color = None,
     layout: options.Layout = None,
     labels: options.Labels = None,
+    scores: options.ScoresOption = None,
     skip_bad: options.SkipBad = False,
-    seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Quantize to 8 bits: U8 activations, S8 weights per channel, ranges from real calibration images."""
-    from ..compress.quantization import Quantization, quantize
-    from ..data import open_data
-    from ..graph.file import load_onnx, read_spec, save_onnx
+    from ..compress.quantization import Quantization
     from ..runtime.files import check_writable
+    from .sources import open_images, tell_skipped
 
     check_writable(output)
     config = Quantization(method=method, samples=samples)  # type: ignore[arg-type]  # the record checks it
-    floating = load_onnx(model)
-    images = open_data(data, seed=seed, skip_bad=skip_bad)
-    natural = images.inputs[0] if images.inputs else None
-    known = options.Foreign(input_size, mean, std, scale, color, layout, labels).over(read_spec(floating), natural)
-    spec = _named_like(options.required(known, model), floating)
-    chosen = images.calibration.take(samples)
-    with progress_bar("calibrate", len(chosen), quiet=quiet) as bar:
-        result = quantize(floating, _feeds(chosen, spec, bar), config)
-    save_onnx(result.model, output)
+    images = open_images(data, skip_bad=skip_bad, quiet=quiet)
+    foreign = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores)
+    result = quantize_file(model, images, output, config, foreign, quiet=quiet)
+    skipped = tell_skipped(images.calibration, quiet=quiet)
     report = result.report
     kinds = sorted({*report.quantized, *report.left_float})
     rows = [[kind, str(report.quantized.get(kind, 0)), str(report.left_float.get(kind, 0))] for kind in kinds]
@@ -67,7 +62,29 @@ def quantize(
         quiet=quiet,
     )
     if json:
-        print_json({**asdict(report), "output": str(output)})
+        print_json({**asdict(report), "skipped": skipped, "output": str(output)})
+
+
+def quantize_file(
+    source: Path, images: "DataSet", output: Path, config: "Quantization", foreign: options.Foreign | None = None, *, quiet: bool = False
+) -> "Quantized":
+    """Quantize a file with a data set's calibration images and write the result."""
+    from ..compress.quantization import quantize
+    from ..graph.file import load_onnx, read_spec, save_onnx
+    from ..runtime.spec import ModelSpec
+    from .sources import check_labels
+
+    model = load_onnx(source)
+    known = (foreign or options.Foreign()).over(read_spec(model)) or (None if images.inputs else ModelSpec(()))
+    spec = _named_like(options.required(known, source), model)
+    check_labels(spec, images, source.name)
+    chosen = images.calibration.take(config.samples)
+    with progress_bar("calibrate", len(chosen), quiet=quiet) as bar:
+        result = quantize(model, _feeds(chosen, spec, bar), config)
+    save_onnx(result.model, output)
+    if result.report.images < config.samples:
+        say(f"the data has {result.report.images} calibration images; {config.samples} were asked for", quiet=quiet)
+    return result
 
 
 def _feeds(images: "Split", spec: "ModelSpec", bar: Bar) -> "Iterator[dict[str, np.ndarray]]":
@@ -82,4 +99,4 @@ def _named_like(spec: "ModelSpec", model: "ModelProto") -> "ModelSpec":
     """Give a spec made by hand the name of the model's only input."""
     weights = {one.name for one in model.graph.initializer}  # old files list them among the inputs
     names = [one.name for one in model.graph.input if one.name not in weights]
-    return replace(spec, inputs=(replace(spec.input, name=names[0]),)) if len(names) == 1 else spec
+    return replace(spec, inputs=(replace(spec.input, name=names[0]),)) if len(names) == len(spec.inputs) == 1 else spec

@@ -22,7 +22,7 @@ from ..train.loop import Progress, fit
 from ..train.output import Output
 from ..train.run import Epoch
 from ..train.settings import Settings
-from .teacher import StoredLogits, live_logits, open_teacher, stored_logits
+from .teacher import StoredLogits, Teacher, live_logits, open_teacher, stored_logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +99,12 @@ def distill(
         progress: Called after every step and every epoch.
 
     Raises:
-        ModelError: The teacher cannot be used, or has other classes or, with augmentation, another input than the student.
+        ModelError: The teacher cannot be used, or has other classes (or names or orders them otherwise) or, with augmentation, another input than the student.
         ConfigError, DataError, OutputError: As `train.fit`.
     """
     image = student.spec.input
     opened = open_teacher(teacher, image)
-    classes = check_model(student.model, student.spec)
-    if opened.classes != classes:
-        raise ModelError(
-            "teacher and student have different classes", f"teacher {opened.classes}, student {classes}", "give a teacher for this data"
-        )
+    _check_classes(opened, student)
 
     @cache
     def stored() -> StoredLogits:
@@ -123,6 +119,17 @@ def distill(
     fitted = fit(student.model, data, loss, settings, spec=spec, policy=policy, output=output, progress=progress)
     report = DistillationReport(fitted.best, fitted.history, opened.sha256)
     return Distilled(replace(student, model=fitted.model, spec=spec), report)
+
+
+def _check_classes(teacher: Teacher, student: Checkpoint) -> None:
+    classes, labels = check_model(student.model, student.spec), student.spec.labels
+    fix = "give a teacher for this data"
+    if teacher.classes != classes:
+        raise ModelError("teacher and student have different classes", f"teacher {teacher.classes}, student {classes}", fix)
+    if teacher.labels and labels and teacher.labels != labels:
+        pairs = zip(teacher.labels, labels, strict=False)
+        told = (f"class {index} is {theirs!r} and {ours!r}" for index, (theirs, ours) in enumerate(pairs) if theirs != ours)
+        raise ModelError("teacher and student have different labels", next(told, "one has more of them"), fix)
 
 
 def distillation_loss(answers: Callable[[TrainBatch], Tensor], config: Distillation, *, label_smoothing: float = 0.0) -> Loss:

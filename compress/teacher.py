@@ -19,7 +19,7 @@ from ..runtime.errors import DataError, ModelError
 from ..runtime.files import sha256
 from ..runtime.preprocess import normalize
 from ..runtime.session import Session, open_session
-from ..runtime.spec import InputSpec
+from ..runtime.spec import InputSpec, Scores
 from ..train.batches import TrainBatch
 from ..train.checkpoint import Checkpoint
 from ..train.evaluate import predict_fn
@@ -41,12 +41,14 @@ class Teacher:
         predict: Prepared images, float32, shape (N, *spec.shape), to logits, float32, shape (N, classes).
         sha256: Hash of its weights or its file.
         classes: Number of its logits.
+        labels: Their names; empty when unknown.
     """
 
     spec: InputSpec
     predict: Forward
     sha256: str
     classes: int
+    labels: tuple[str, ...] = ()
 
 
 def open_teacher(source: Checkpoint | Path, student: InputSpec) -> Teacher:
@@ -60,20 +62,14 @@ def open_teacher(source: Checkpoint | Path, student: InputSpec) -> Teacher:
         ModelError: The file cannot be loaded, has several inputs, or refuses its own input.
     """
     if isinstance(source, Checkpoint):
-        spec, identity, predict = source.spec.input, digest(source.model), _torch_forward(source)
+        about, forward, identity = source.spec, _torch_forward(source), digest(source.model)
     else:
-        session = open_session(source)
-        spec, identity = session.spec.input if session.spec else student, sha256(source)
-        predict = _onnx_forward(session, source)
-    try:
-        shape = predict(np.zeros((2, *spec.shape), np.float32)).shape
-    except (RuntimeError, ValueError, DataError) as error:
-        raise ModelError(
-            "the teacher refuses its input", f"{(2, *spec.shape)} ({error})", "give a teacher that takes such images"
-        ) from error
-    if len(shape) != 2:
-        raise ModelError("the teacher does not return one row of logits for each image", f"shape {shape}", "give a classifier")
-    return Teacher(spec, predict, identity, shape[1])
+        session = open_session(source, threads=torch.get_num_threads())
+        about, forward, identity = session.spec, _onnx_forward(session, source), sha256(source)
+    image, labels = (about.input, about.labels) if about else (student, ())
+    outputs = _tried(forward, image)
+    scores = about.scores if about else _guessed(outputs)
+    return Teacher(image, forward if scores == "logits" else _unsoftened(forward), identity, outputs.shape[1], labels)
 
 
 def live_logits(teacher: Teacher, batch: TrainBatch, student: InputSpec) -> Tensor:
@@ -90,11 +86,13 @@ def live_logits(teacher: Teacher, batch: TrainBatch, student: InputSpec) -> Tens
             "train without augmentation, or give another teacher",
         )
     images = batch.images.detach().float()
+    if theirs.layout == "NHWC":
+        images = images.permute(0, 3, 1, 2)  # (N, C, H, W)
     if (own.scale, own.mean, own.std) != (theirs.scale, theirs.mean, theirs.std):
         pixels = (images * _column(theirs.std, images) + _column(theirs.mean, images)) / theirs.scale
         images = (pixels * own.scale - _column(own.mean, images)) / _column(own.std, images)
     if own.layout == "NHWC":
-        images = images.permute(0, 2, 3, 1)
+        images = images.permute(0, 2, 3, 1)  # (N, H, W, C)
     # The loss runs under the student's autocast; the teacher answers as it was trained.
     with torch.autocast(images.device.type, enabled=False):
         logits = teacher.predict(images.contiguous().cpu().numpy())
@@ -166,28 +164,31 @@ def _torch_forward(checkpoint: Checkpoint) -> Forward:
 def _onnx_forward(session: Session, path: Path) -> Forward:
     if len(session.inputs) != 1:
         raise ModelError("a teacher has one image input", f"{path}: {', '.join(one.name for one in session.inputs)}", "give a classifier")
-    first = session.inputs[0]
-    fixed = first.shape[0] if first.shape and isinstance(first.shape[0], int) else None
-
-    def predict(images: Array) -> Array:
-        step = fixed or len(images)
-        parts = [_run(session, first.name, images[start : start + step], step) for start in range(0, len(images), step)]
-        return _as_logits(np.concatenate(parts))
-
-    return predict
+    name = session.inputs[0].name
+    return lambda images: session.predict({name: images}).astype(np.float32)
 
 
-def _run(session: Session, name: str, images: Array, count: int) -> Array:
-    """Run `count` images, the last one repeated where there are fewer: the file may have a fixed batch."""
-    padded = np.concatenate([images, np.repeat(images[-1:], count - len(images), axis=0)])
-    output = session.run({name: padded})[session.outputs[0].name]
-    return output[: len(images)].astype(np.float32)
+def _tried(forward: Forward, image: InputSpec) -> Array:
+    """Return what the teacher says of two empty images, shape (2, classes)."""
+    shape = (2, *image.shape)
+    try:
+        outputs = forward(np.zeros(shape, np.float32))
+    except (RuntimeError, ValueError, DataError) as error:
+        raise ModelError("the teacher refuses its input", f"{shape} ({error})", "give a teacher that takes such images") from error
+    if outputs.ndim != 2 or len(outputs) != 2:
+        raise ModelError("the teacher does not return one row of logits for each image", f"shape {outputs.shape}", "give a classifier")
+    return outputs
 
 
-def _as_logits(outputs: Array) -> Array:
+def _guessed(outputs: Array) -> Scores:
+    """Tell probabilities from logits, for a file that does not: they are not negative and sum to 1, which logits do by chance only."""
+    sums = outputs.sum(axis=1)
+    return "probabilities" if bool((outputs >= 0).all()) and np.allclose(sums, 1, atol=1e-3) else "logits"
+
+
+def _unsoftened(forward: Forward) -> Forward:
     """Take the logarithm of probabilities: softmax gives them back, so they are logits up to a constant."""
-    is_probability = bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=-1), 1, atol=1e-3))
-    return np.log(np.maximum(outputs, np.finfo(np.float32).tiny)) if is_probability else outputs
+    return lambda images: np.log(np.maximum(forward(images), np.finfo(np.float32).tiny))
 
 
 def _column(values: tuple[float, ...], like: Tensor) -> Tensor:

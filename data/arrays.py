@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,10 @@ class Images:
         labels: Class of each image, shape (N,), or None.
         prefix: First part of the ids.
         skipped: Stays empty; nothing in memory is damaged.
+        in_memory: There is nothing to decode.
     """
 
+    in_memory: ClassVar[bool] = True
     pixels: Pixels
     labels: Rows | None
     prefix: str
@@ -62,6 +64,7 @@ class Images:
 class NamedArrays:
     """Arrays named like a model's inputs, fed as they are; the first dimension counts the samples."""
 
+    in_memory: ClassVar[bool] = True
     arrays: Mapping[str, np.ndarray]
     labels: Rows | None
     skipped: set[int] = field(default_factory=set[int])
@@ -102,7 +105,7 @@ def from_arrays(
         parts: `train` and, where there are such, `validation` and `test`: images, uint8, shape (N, H, W), (N, H, W, 1) or (N, H, W, 3),
             and their classes, integers, shape (N,), or None.
         labels: Class names by index; empty numbers the classes.
-        spec: How the images are naturally fed; None measures mean and standard deviation of the train split.
+        spec: How the images are naturally fed; None measures mean and standard deviation of the train and calibration splits.
         seed: Same seed, same splits.
 
     Raises:
@@ -115,7 +118,7 @@ def from_arrays(
     if len({source.labels is None for source in sources.values()}) > 1:
         raise DataError("some parts have labels and others have none", f"{name}: {', '.join(sources)}", "label all of them or none")
     splits = divide(sources["train"], sources.get("validation"), sources.get("test"), seed)
-    natural = spec or natural_input(sources["train"].pixels, splits["train"].rows)
+    natural = spec or natural_input(sources["train"].pixels, np.concatenate([splits["train"].rows, splits["calibration"].rows]))
     return DataSet(name, classes, **splits, inputs=(natural,), digest=lambda: _digest(classes, sources))
 
 

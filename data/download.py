@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO
 
+from ..runtime.cache import lock_of
 from ..runtime.errors import DataError, OutputError
 from ..runtime.files import check_writable, sha256
 
@@ -22,6 +23,7 @@ BLOCK_BYTES = 1 << 16
 TIMEOUT_S = 30.0
 ATTEMPTS = 5
 FIRST_PAUSE_S = 0.2  # doubled after each cut
+LOCK_PAUSE_S = 0.2  # between two looks at another process's lock, on Windows
 
 
 class _CutError(Exception):
@@ -32,7 +34,8 @@ def download(url: str, digest: str, path: Path, *, progress: Progress | None = N
     """Bring a file from the network, once.
 
     The bytes gather in `<path>.part`; a later call goes on where an earlier one was cut, if the server can (HTTP Range). Only a file with
-    the right hash gets the name `path`. Other processes that want the same file wait and then use it.
+    the right hash gets the name `path`. Other processes that want the same file wait and then use it. The lock file that stays beside it
+    also tells `edgerec cache --clear` that the file came from here.
 
     Args:
         url: Where the file is.
@@ -158,7 +161,7 @@ def _writing(part: Path, mode: str) -> Generator[IO[bytes]]:
 @contextlib.contextmanager
 def _alone(path: Path) -> Generator[None]:
     """Let one process at a time download `path`; the lock file stays, because removing it would let two in."""
-    with path.with_name(f".{path.name}.lock").open("ab") as file:
+    with lock_of(path).open("ab") as file:
         with contextlib.suppress(OSError):  # a file system without locks: two downloads spoil each other, and the hash tells
             _lock(file)
         yield
@@ -168,11 +171,12 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(file: IO[bytes]) -> None:
+        # The waiting kind, LK_LOCK, gives up after ten seconds: too soon for a download.
         while True:
             try:
-                return msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # gives up after ten seconds
-            except PermissionError:
-                continue
+                return msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            except PermissionError:  # another process has it
+                time.sleep(LOCK_PAUSE_S)
 
 else:
     import fcntl

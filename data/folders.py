@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,8 +38,10 @@ class Files:
         labels: Class of each file, shape (N,), or None.
         skip_bad: Leave damaged images out instead of raising.
         skipped: Rows left out so far.
+        in_memory: Files have to be decoded, and may be damaged.
     """
 
+    in_memory: ClassVar[bool] = False
     root: Path
     paths: tuple[str, ...]
     labels: Rows | None
@@ -97,7 +100,7 @@ def open_folder(root: Path, *, seed: int = 0, skip_bad: bool = False) -> DataSet
     sources = {part: Files(root, one.paths, _numbered(one.classes, number), skip_bad) for part, one in found.items()}
     splits = divide(sources["train"], sources.get("validation"), sources.get("test"), seed)
     inputs = (natural_input(sources["train"]),)
-    return DataSet(root.resolve().name, classes, **splits, inputs=inputs, digest=lambda: _digest(classes, sources))
+    return DataSet("folder", classes, **splits, inputs=inputs, digest=lambda: _digest(classes, sources))
 
 
 def natural_input(source: Files) -> InputSpec:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..runtime.cache import cache_folder
+from ..runtime.cache import DOWNLOADS, cache_folder
 from ..runtime.errors import DataError
 from ..runtime.spec import InputSpec
 from .arrays import Part, from_arrays
@@ -123,7 +123,7 @@ def search_path() -> list[Path]:
 
 def data_cache() -> Path:
     """Return the cache's folder for data sets."""
-    return cache_folder() / "data"
+    return cache_folder() / DOWNLOADS
 
 
 def _given(name: str, given: Path) -> Path:
@@ -196,8 +196,6 @@ def _download_folder() -> Generator[Path]:
 
 
 def _read(name: str, place: Path) -> dict[str, Part]:
-    if place.is_relative_to(data_cache()):
-        _mark_used(place)
     if place.suffix == ".npz":
         if parts := find_parts(read_npz(place), place):
             return parts
@@ -207,13 +205,6 @@ def _read(name: str, place: Path) -> dict[str, Part]:
     if place.is_dir():
         return read_idx_set(place)
     raise DataError(f"the file does not hold {name}", place, f"it may be {_layouts(name)}")
-
-
-def _mark_used(place: Path) -> None:
-    """Keep the cache's eviction, which removes the longest unused files, from data that is read every day."""
-    with contextlib.suppress(OSError):
-        for file in place.iterdir() if place.is_dir() else [place]:
-            os.utime(file)
 
 
 def _check_shape(shape: tuple[int, ...], spec: InputSpec, where: str) -> None:

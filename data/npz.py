@@ -39,12 +39,12 @@ def open_npz(path: Path, seed: int = 0) -> DataSet:
     names = tuple(str(one) for key in LABEL_NAMES if key in arrays for one in arrays[key].reshape(-1))
     parts = find_parts(arrays, path)
     if parts:
-        return from_arrays(path.stem, parts, labels=names, seed=seed)
+        return from_arrays("npz", parts, labels=names, seed=seed)
     own = next((arrays[key] for key in NAMED_LABELS if key in arrays), None)
     feeds = {key: array for key, array in arrays.items() if key not in (*NAMED_LABELS, *LABEL_NAMES)}
     if not feeds or any(array.ndim == 0 for array in feeds.values()):
         raise DataError("the .npz holds neither images nor a model's inputs", f"{path}: {', '.join(arrays) or 'no arrays'}", HOW)
-    return from_named_arrays(path.stem, feeds, own, names, seed)
+    return from_named_arrays("npz", feeds, own, names, seed)
 
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[np.generic]]:

@@ -12,6 +12,7 @@ Rows = npt.NDArray[np.int64]
 
 VALIDATION_LIMIT = 5000
 CALIBRATION_LIMIT = 1024
+CALIBRATION_FLOOR = 64  # ranges from fewer images move with each of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,10 @@ def _earliest_deadline_first(release: list[int], keys: list[int]) -> list[int]:
 
 
 def carve(labels: Rows | None, count: int, *, validation: bool, test: bool, seed: int) -> Carved:
-    """Deal `count` images to the splits: test 20 %, then of the rest validation 10 % (at most 5,000) and calibration 5 % (at most 1,024).
+    """Deal `count` images to the splits: test 20 %; then, of the rest, validation 10 % (at most 5,000), and calibration 5 % (at most 1,024).
+
+    Small sets give calibration up to 64 images, but not more than 20 % of the rest. Without labels nothing can be trained: calibration gets
+    up to 1,024 images, and train keeps 5 % and what is beyond.
 
     Each split gets at least one image, is stratified, and lies in a fair order. The last image of a class stays in train while other
     images can be taken.
@@ -111,9 +115,15 @@ def carve(labels: Rows | None, count: int, *, validation: bool, test: bool, seed
     every = np.arange(count, dtype=np.int64)
     test_rows, pool = _take(every, labels, max(1, count // 5) if test else 0, bits)
     validation_rows, rest = _take(pool, labels, max(1, min(VALIDATION_LIMIT, len(pool) // 10)) if validation else 0, bits)
-    calibration_rows, rest = _take(rest, labels, max(1, min(CALIBRATION_LIMIT, len(pool) // 20)), bits)
+    calibration_rows, rest = _take(rest, labels, _calibration_count(len(pool), len(rest), labelled=labels is not None), bits)
     train_rows, _ = _take(rest, labels, len(rest), bits)
     return Carved(train_rows, calibration_rows, validation_rows, test_rows)
+
+
+def _calibration_count(pool: int, rest: int, *, labelled: bool) -> int:
+    """Return how many of the `rest` of the pool, once validation is taken, go to calibration; at least one image is left."""
+    share = max(pool // 20, min(CALIBRATION_FLOOR, pool // 5)) if labelled else rest - max(1, pool // 20)
+    return max(1, min(CALIBRATION_LIMIT, share))
 
 
 def _take(rows: Rows, labels: Rows | None, count: int, bits: np.random.PCG64) -> tuple[Rows, Rows]:

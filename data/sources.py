@@ -5,8 +5,9 @@ import os
 from pathlib import Path
 
 from ..runtime.errors import DataError
+from ..runtime.factory import names_function
 from .download import Progress
-from .factory import PATTERN, open_factory
+from .factory import open_factory
 from .folders import open_folder
 from .named import NAMED, open_named
 from .npz import open_npz
@@ -26,7 +27,8 @@ def open_data(text: str, *, seed: int = 0, skip_bad: bool = False, progress: Pro
             an `.npz` of images and labels, or of arrays named like a model's inputs;
             `package.module:function` that returns a `DataSet` or `(images, labels)`.
             A known name wins over a folder of that name; write `./mnist` for the folder.
-        seed: Same seed, same splits and orders, on every platform.
+        seed: Of the splits: same seed, same splits and orders, on every platform. It decides who is a test image, so a seed that varies
+            between trainings does not belong here: then test images of one run would be training images of the next.
         skip_bad: Leave damaged images of a folder out and count them in `Split.skipped`.
         progress: Told about a download: bytes present, bytes in all.
 
@@ -34,7 +36,7 @@ def open_data(text: str, *, seed: int = 0, skip_bad: bool = False, progress: Pro
         DataError: The text names nothing, or the data cannot be used.
         OutputError: A download cannot be written.
     """
-    if PATTERN.fullmatch(text):
+    if names_function(text):
         return open_factory(text, seed)
     try:
         return _open(text, seed, skip_bad, progress)

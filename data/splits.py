@@ -1,9 +1,10 @@
 """What every data set becomes: four splits that stream batches."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -38,6 +39,8 @@ class Source(Protocol):
     def labels(self) -> Rows | None:
         """Class of every row, shape (N,), or None."""
         ...
+
+    in_memory: ClassVar[bool]  # nothing has to be decoded, so nothing can turn out damaged
 
     @property
     def skipped(self) -> set[int]:
@@ -144,6 +147,25 @@ class Split:
             raise ConfigError("the model's image input is not described", "no input", "give --input-size, such as 3x224x224")
         return self._one_by_one(rows, batch_size, inputs, workers)
 
+    def check(self, progress: Callable[[int], None] = lambda _images: None) -> None:
+        """Decode every file once, so that a damaged one is named before hours of training; images in memory need no check.
+
+        Args:
+            progress: Told after each image that it was one more.
+
+        Raises:
+            DataError: An image is damaged (with `skip_bad` it is noted in `skipped`), or all of them are.
+        """
+        if self.source.in_memory:
+            return
+        rows = self._mine(self.rows)
+        readable = 0
+        for _, found in read_ahead(lambda row: self.source.image(row) is not None, rows.tolist(), None):
+            readable += found
+            progress(1)
+        if not readable:
+            raise self._unreadable(rows)
+
     def _whole(self, rows: Rows, batch_size: int, inputs: Sequence[InputSpec]) -> Iterator[Batch]:
         for start in range(0, len(rows), batch_size):
             chosen = rows[start : start + batch_size]
@@ -167,9 +189,11 @@ class Split:
         if kept:
             yield self._stacked(kept, pixels, inputs)
         elif len(rows) and not found:
-            raise DataError(
-                "no image of the split can be read", f"{len(rows)} images, first {self.source.name(int(rows[0]))}", "replace the files"
-            )
+            raise self._unreadable(rows)
+
+    def _unreadable(self, rows: Rows) -> DataError:
+        first = self.source.name(int(rows[0])) if len(rows) else "none"
+        return DataError("no image of the split can be read", f"{len(rows)} images, first {first}", "replace the files")
 
     def _stacked(self, rows: list[int], pixels: list[tuple[Pixels, ...]], inputs: Sequence[InputSpec]) -> Batch:
         feeds = {spec.name: np.stack([one[at] for one in pixels]) for at, spec in enumerate(inputs)}  # (N, H, W, C)
@@ -191,14 +215,14 @@ class DataSet:
     """A data set with its four splits: train fits, calibration sets ranges, validation steers searches, test gives final figures.
 
     Attributes:
-        name: Short name, without a path.
+        name: The name of a known set, else `folder`, `npz` or `function`; never a path of the user's, because it goes into model files.
         labels: Class names by index; empty for unlabelled images.
         train: Fits weights.
         calibration: Carved from train.
         validation: Carved from train, or the data set's own.
         test: The data set's own, or carved before anything else.
         inputs: The natural description of the images; empty for arrays named like a model's inputs.
-        digest: Computes `fingerprint`; called at most once.
+        digest: Hashes names, labels and contents for `fingerprint`; called at most once.
     """
 
     name: str
@@ -225,8 +249,15 @@ class DataSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of names, labels and contents, 64 hexadecimal digits; folders are read once for it."""
-        return self.digest()
+        """SHA-256 of names, labels, contents and of who is in which split, 64 hexadecimal digits; folders are read once for it.
+
+        Another seed of the splits gives another fingerprint: an accuracy on other test images is not comparable.
+        """
+        found = hashlib.sha256(self.digest().encode())
+        for name in SPLITS:
+            rows = self.split(name).rows
+            found.update(f"{name} {len(rows)} ".encode() + rows.astype("<i8").tobytes())
+        return found.hexdigest()
 
     def split(self, name: str) -> Split:
         """Return a split by its name.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .cleanup import clean as clean
+    from .file import files_of as files_of
     from .file import load_onnx as load_onnx
     from .file import read_spec as read_spec
     from .file import save_onnx as save_onnx
@@ -23,6 +24,7 @@ _HOMES = {
     "clean": "cleanup",
     "compare": "parity",
     "count_macs": "shapes",
+    "files_of": "file",
     "infer_shapes": "shapes",
     "load_onnx": "file",
     "read_spec": "file",
@@ -37,6 +39,7 @@ __all__ = [
     "clean",
     "compare",
     "count_macs",
+    "files_of",
     "infer_shapes",
     "load_onnx",
     "read_spec",

@@ -43,7 +43,6 @@ def load_onnx(path: Path) -> ModelProto:
         ModelError: The file is missing, empty, damaged or not ONNX, or its external data lies outside its folder.
     """
     _check_file(path)
-    fix = "export the file again, or check that it is an ONNX file"
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
         external = [tensor for tensor in _tensors(model) if tensor.data_location == TensorProto.EXTERNAL]
@@ -53,10 +52,28 @@ def load_onnx(path: Path) -> ModelProto:
         for tensor in external:
             numpy_helper.to_array(tensor)  # raises when the data file is too short, which onnx itself lets pass
     except _DAMAGED as error:
-        raise ModelError("the file is damaged or not ONNX", f"{path} ({_first_line(error)})", fix) from error
+        raise _damaged(path, error) from error
     except OSError as error:
-        raise ModelError("the file cannot be read", f"{path} ({error.strerror or error})", "check its permissions") from error
+        raise _unreadable(path, error) from error
     return model
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Return every file of a model: the `.onnx` first, then its external data, sorted; the data themselves are not read.
+
+    Raises:
+        ModelError: A file is missing, the first is empty or not ONNX, or external data lies outside its folder.
+    """
+    _check_file(path)
+    try:
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+    except _DAMAGED as error:
+        raise _damaged(path, error) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    external = [tensor for tensor in _tensors(model) if tensor.data_location == TensorProto.EXTERNAL]
+    _check_locations(external, path)
+    return (path, *sorted({path.parent / _location(tensor) for tensor in external}))
 
 
 def save_onnx(model: ModelProto, path: Path, *, inline_limit_bytes: int = MAX_INLINE_BYTES) -> None:
@@ -124,11 +141,21 @@ def _check_file(path: Path) -> None:
         raise ModelError("the ONNX file is empty", path, "export it again; an interrupted copy leaves empty files")
 
 
+def _damaged(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        "the file is damaged or not ONNX", f"{path} ({_first_line(error)})", "export the file again, or check that it is an ONNX file"
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> ModelError:
+    return ModelError("the file cannot be read", f"{path} ({error.strerror or error})", "check its permissions")
+
+
 def _check_locations(external: Iterable[TensorProto], path: Path) -> None:
     """Refuse a model that would read files beyond its own folder."""
     folder = path.parent.resolve()
     for tensor in external:
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        location = _location(tensor)
         target = (folder / location).resolve()
         if not location or PurePosixPath(location).is_absolute() or not target.is_relative_to(folder):
             raise ModelError(
@@ -136,6 +163,11 @@ def _check_locations(external: Iterable[TensorProto], path: Path) -> None:
             )
         if not target.is_file():
             raise ModelError("the model's external data is missing", target, "copy the data file together with the model")
+
+
+def _location(tensor: TensorProto) -> str:
+    """Return where a tensor's data lies, relative to the model's folder."""
+    return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:

@@ -1,5 +1,7 @@
 """Training batches: full ones only, the same for every process count, normalised as evaluation normalises."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,17 @@ def test_both_ways_of_normalising_agree() -> None:
     torch.testing.assert_close(changed.images, expected, rtol=0, atol=1e-5)
     assert changed.augmented
     assert changed.labels.tolist() == [label + 7 for label in batch.labels]
+
+
+def test_channels_come_last_for_a_model_that_wants_them_there() -> None:
+    last = replace(SPEC, layout="NHWC")
+    for augment in (None, lambda images, labels, draw: (images, labels)):
+        first = feed(4, augment=augment)
+        (batch,) = first.batches(1, shuffle_seed=0)
+        images = replace(first, spec=last).prepared(batch, 0).images
+        assert images.shape == (4, 2, 3, 3)  # two rows, three columns, three channels
+        assert images.is_contiguous()
+        torch.testing.assert_close(images.permute(0, 3, 1, 2), first.prepared(batch, 0).images, rtol=0, atol=1e-6)
 
 
 def test_cross_entropy_by_hand() -> None:

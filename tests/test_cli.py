@@ -218,7 +218,10 @@ def test_missing_empty_and_damaged_data(tmp_path: Path, capsys: pytest.CaptureFi
         damaged.write_bytes(damaged.read_bytes()[:60])
     assert re.search(r"dark/\d\.png", error_of(capsys, *train(tmp_path / "data")).replace(os.sep, "/"))
     assert not (tmp_path / "a.safetensors").exists()
+    assert not list(tmp_path.glob("a.*")), "said before training"
+    capsys.readouterr()
     assert main(train(tmp_path / "data", "--skip-bad")) == 0
+    assert "damaged images" in capsys.readouterr().err
 
 
 def test_files_that_are_not_what_they_should_be(tmp_path: Path, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,9 +250,16 @@ def _without_metadata(model: Path, folder: Path) -> Path:
     return folder / "bare.onnx"
 
 
+def _metadata(model: Path) -> str:
+    import onnx
+
+    return {entry.key: entry.value for entry in onnx.load(model).metadata_props}["edgerec"]
+
+
 def test_a_foreign_file_takes_its_spec_from_the_options(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bare = str(_without_metadata(exported / "a.onnx", tmp_path))
-    options = ["--input-size", "1x12x12", "--mean", "0.449", "--std", "0.226"]
+    natural = json.loads(_metadata(exported / "a.onnx"))["inputs"][0]
+    options = ["--input-size", "1x12x12", "--mean", str(natural["mean"][0]), "--std", str(natural["std"][0])]
     assert main(["bench", bare, "--data", str(exported / "data"), *options, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["accuracy"]["top1"] == 1.0
     error_of(capsys, "bench", bare, "--data", str(exported / "data"), "--input-size", "1x13x12")  # the model refuses the shape
@@ -303,9 +313,9 @@ def test_a_pickle_is_never_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_cache_lists_and_clears(own_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from edgerec.runtime import cache
 
-    cache.store("logits", "key", bytes(2000))
+    cache.store("teacher-logits", "key", bytes(2000))
     assert main(["cache", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["kinds"] == {"logits": {"files": 1, "size_bytes": 2000}}
+    assert json.loads(capsys.readouterr().out)["kinds"] == {"teacher-logits": {"files": 1, "size_bytes": 2000}}
     assert main(["cache", "--clear", "all"]) == 0
     assert cache.entries() == []
 
@@ -315,14 +325,145 @@ def test_an_interrupt_is_130_and_leaves_old_files_intact(tmp_path: Path) -> None
     target = tmp_path / "a.safetensors"
     target.write_bytes(b"old")
     command = [sys.executable, "-m", "edgerec", "train", "--model", "cnn", "--data", "mnist-8k", "--epochs", "500", "-o", str(target)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    time.sleep(1.0)  # somewhere between the imports and the first epoch
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("epoch 1: ")
+        process.send_signal(signal.SIGINT)
+        err = process.stderr.read()
     assert process.returncode == 130, err
     assert "Traceback" not in err
+    assert "interrupted" in err
     assert target.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [target]
+    assert main([*command[3:], "--epochs", "2", "--resume"]) == 1, "other settings are another run"
+    assert target.read_bytes() == b"old"
+
+
+def test_an_interrupt_while_the_command_loads_is_130() -> None:
+    code = (
+        "import sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.startswith('edgerec.cli.app'): raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "from edgerec.cli import main\n"
+        "sys.exit(main(['--help']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "verb"), [("torch", "toolkit", "train"), ("onnx", "quantize", "quantize"), ("onnxruntime", "cpu", "bench")]
+)
+def test_a_missing_package_names_its_extra(package: str, extra: str, verb: str, exported: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / ("o.safetensors" if verb == "train" else "o.onnx"))
+    arguments = {
+        "train": ["--model", "cnn", "-o", out],
+        "quantize": [str(exported / "a.onnx"), "-o", out],
+        "bench": [str(exported / "a.onnx")],
+    }
+    code = f"import sys; sys.modules[{package!r}] = None; from edgerec.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, verb, *arguments[verb], "--data", str(exported / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert f"edgerec[{extra}]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_seed_does_not_move_images_between_splits(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = str(exported / "data"), exported / "seven.safetensors"
+    common = ["--data", data, "--input-size", "1x12x12", "--epochs", "1", "--batch", "16"]
+    assert main(["train", "--model", "cnn", *common, "--seed", "7", "-o", str(out), "-q"]) == 0
+    from edgerec.train import load_checkpoint
+
+    trained = load_checkpoint(out).spec.provenance.data_fingerprint
+    capsys.readouterr()
+    assert main(["bench", str(exported / "a.onnx"), "--data", data, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["data_fingerprint"] == trained
+
+
+def test_images_of_other_classes_are_refused(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images(tmp_path / "data")
+    (tmp_path / "data" / "dark").rename(tmp_path / "data" / "night")
+    assert "night" in error_of(capsys, "bench", str(exported / "a.onnx"), "--data", str(tmp_path / "data"))
+    assert "night" in error_of(
+        capsys, "quantize", str(exported / "a.onnx"), "--data", str(tmp_path / "data"), "-o", str(tmp_path / "q.onnx")
+    )
+
+
+def test_training_goes_on_from_a_checkpoint(exported: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.safetensors"
+    common = ["--data", str(exported / "data"), "--epochs", "1", "--batch", "16", "--augment", "none", "-q"]
+    assert main(["train", "--model", str(exported / "a.safetensors"), *common, "-o", str(again)]) == 0
+    from edgerec.train import load_checkpoint
+
+    assert [step["step"] for step in load_checkpoint(again).spec.provenance.history] == ["train", "train"]
+
+
+def test_your_own_model_trains_distils_and_is_measured(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dense_model.py").write_text("from torch import nn\ndef build(): return nn.Sequential(nn.Flatten(), nn.Linear(144, 2))\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    data = ["--data", str(exported / "data")]
+    common = [*data, "--epochs", "1", "--batch", "16", "--augment", "none", "-q"]
+    own, taught = str(tmp_path / "own.safetensors"), str(tmp_path / "taught.safetensors")
+    assert main(["train", "--model", "dense_model:build", "--input-size", "1x12x12", *common, "-o", own]) == 0
+    assert "dense_model:build" in error_of(capsys, "export", own, "-o", str(tmp_path / "o.onnx"))
+    mine = ["--factory", "dense_model:build"]
+    assert main(["distill", own, "--teacher", str(exported / "a.safetensors"), *mine, *common, "-o", taught]) == 0
+    assert (
+        main(["distill", str(exported / "a.safetensors"), "--teacher", taught, *mine, *common, "-o", str(tmp_path / "b.safetensors")]) == 0
+    )
+    assert main(["bench", str(exported / "a.safetensors"), taught, *mine, *data, "-q"]) == 0
+
+
+def test_probabilities_stay_what_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from onnx import TensorProto, helper, save
+
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 2, 2])  # a fixed batch of one
+    shares = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])
+    nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("Softmax", ["flat"], ["y"])]
+    save(
+        helper.make_model(helper.make_graph(nodes, "g", [image], [shares]), opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        tmp_path / "p.onnx",
+    )
+    for number in range(2):
+        Image.fromarray(np.array([[0, 1], [2, 3]], np.uint8)).save(tmp_path / f"{number}.png")
+    arguments = [
+        "predict",
+        str(tmp_path / "p.onnx"),
+        str(tmp_path / "0.png"),
+        str(tmp_path / "1.png"),
+        "--input-size",
+        "1x2x2",
+        "--scale",
+        "1",
+        "--json",
+    ]
+    assert main([*arguments, "--scores", "probabilities"]) == 0
+    found = [one["predictions"][0] for one in json.loads(capsys.readouterr().out)]
+    expected = np.exp(3) / np.exp(np.arange(4)).sum()  # softmax of the pixels 0, 1, 2, 3
+    assert [(one["index"], pytest.approx(one["score"])) for one in found] == [(3, expected)] * 2
+    assert "logits, probabilities" in error_of(capsys, *arguments, "--scores", "odds")
+
+
+def test_labels_come_from_a_file(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("day\nnight\n")
+    picture = str(exported / "data" / "dark" / "0.png")
+    assert main(["predict", str(exported / "a.onnx"), picture, "--labels", str(names), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["predictions"][0]["label"] == "night"
+    names.write_bytes(b"\xff\xfe\xff")
+    error_of(capsys, "predict", str(exported / "a.onnx"), picture, "--labels", str(names))
+    error_of(capsys, "predict", str(exported / "a.onnx"), picture, "--labels", str(tmp_path / "no.txt"))
+
+
+def test_the_demo_does_not_write_into_somebody_elses_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    error_of(capsys, "demo", "-o", str(tmp_path))
+    assert (tmp_path / "README.md").read_text() == "mine"
 
 
 LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); from edgerec.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -15,6 +15,7 @@ from edgerec.compress.distillation import distillation_loss
 from edgerec.compress.teacher import CACHE_KIND, live_logits, open_teacher, stored_logits
 from edgerec.data.arrays import from_arrays
 from edgerec.data.splits import DataSet
+from edgerec.graph.file import with_spec
 from edgerec.runtime import cache
 from edgerec.runtime.errors import ConfigError, ModelError
 from edgerec.runtime.preprocess import normalize
@@ -152,6 +153,23 @@ def linear_onnx(path: Path, *, softmax: bool, batch: int | str) -> np.ndarray:
     return weights
 
 
+def test_a_file_that_says_what_its_scores_are_is_believed(tmp_path: Path) -> None:
+    linear_onnx(tmp_path / "foreign.onnx", softmax=True, batch="n")
+    image, seen = replace(INPUT, name="pixels"), batch_of(stripes())
+    logits = {"foreign": live_logits(open_teacher(tmp_path / "foreign.onnx", INPUT), seen, INPUT)}
+    for scores in ("probabilities", "logits"):
+        onnx.save(with_spec(onnx.load(tmp_path / "foreign.onnx"), ModelSpec((image,), scores=scores)), tmp_path / f"{scores}.onnx")
+        logits[scores] = live_logits(open_teacher(tmp_path / f"{scores}.onnx", INPUT), seen, INPUT)
+    assert torch.equal(logits["probabilities"], logits["foreign"])
+    assert torch.allclose(logits["logits"], logits["foreign"].exp())
+
+
+def test_a_student_with_its_channels_last_shows_its_teacher_the_same_image() -> None:
+    teacher, batch = open_teacher(net(3), INPUT), batch_of(stripes())
+    last = replace(batch, images=batch.images.permute(0, 2, 3, 1))
+    assert torch.equal(live_logits(teacher, last, replace(INPUT, layout="NHWC")), live_logits(teacher, batch, INPUT))
+
+
 @pytest.mark.parametrize(("softmax", "batch"), [(False, "n"), (True, "n"), (False, 3)])
 def test_onnx_file_teaches(tmp_path: Path, softmax: bool, batch: int | str) -> None:
     weights = linear_onnx(tmp_path / "teacher.onnx", softmax=softmax, batch=batch)
@@ -178,7 +196,7 @@ def test_student_learns_from_the_teacher_what_useless_labels_do_not_say(policy: 
     assert agreement(alone, teacher, data) < 0.8
     last = distilled.model.spec.provenance.history[-1]
     assert (last["step"], last["temperature"]) == ("distill", 2)
-    assert distilled.model.spec.provenance.data_fingerprint == data.fingerprint
+    assert distilled.model.spec.provenance.data_fingerprint == useless.fingerprint
 
 
 def test_alpha_zero_is_training_on_labels_bit_for_bit() -> None:
@@ -202,6 +220,13 @@ def test_other_classes_are_refused() -> None:
     unlabelled = ModelSpec((INPUT,))
     with pytest.raises(ModelError, match="teacher 5, student 2"):
         distill(net(2), net(1, unlabelled, classes=5), stripes(), Distillation(), SETTINGS)
+
+
+def test_the_same_classes_in_another_order_are_refused() -> None:
+    turned = ModelSpec((INPUT,), ("down", "across"))
+    with pytest.raises(ModelError, match=r"different labels: class 0 is 'down' and 'across'"):
+        distill(net(2), net(1, turned), stripes(), Distillation(), SETTINGS)
+    distill(net(2), net(1, ModelSpec((INPUT,))), stripes(), Distillation(), replace(SETTINGS, epochs=1))  # nobody knows: it may
 
 
 def test_other_view_is_refused_with_augmentation_and_fine_without() -> None:

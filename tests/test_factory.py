@@ -1,5 +1,6 @@
 """`package.module:function`: found, called, and believed only when it returns data."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from edgerec.data.factory import open_factory
 from edgerec.data.splits import DataSet
-from edgerec.runtime.errors import DataError
+from edgerec.runtime.errors import DataError, ModelError
+from edgerec.runtime.factory import find_function, names_function
 
 MODULE = """
 import numpy as np
@@ -38,7 +40,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_it_may_return() -> None:
     data = open_factory("edgerec_test_own:pair")
-    assert (data.name, data.labels, len(data.test)) == ("pair", ("0", "1"), 4)
+    assert (data.name, data.labels, len(data.test)) == ("function", ("0", "1"), 4)
     assert open_factory("edgerec_test_own:unlabelled").test.labels is None
     assert open_factory("edgerec_test_own:data_set").name == "made"
     assert isinstance(open_factory("edgerec_test_own:data_set"), DataSet)
@@ -52,12 +54,12 @@ def test_the_seed_reaches_pairs() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("edgerec_test_absent:f", r"cannot be imported.*No module named 'edgerec_test_absent'.*PYTHONPATH"),
-        ("edgerec_test_broken:f", r"cannot be imported.*numpy\.nothing"),
-        ("edgerec_test_own:absent", r"no such function: edgerec_test_own:absent"),
-        ("edgerec_test_own:NUMBER", "not a function"),
-        ("edgerec_test_own:raises", "data function raised: edgerec_test_own:raises: ZeroDivisionError"),
-        ("edgerec_test_own:needs", r"raised.*TypeError.*without arguments"),
+        ("edgerec_test_absent:f", r"no module is named edgerec_test_absent.*PYTHONPATH"),
+        ("edgerec_test_broken:f", r"importing the module raised ModuleNotFoundError.*numpy\.nothing"),
+        ("edgerec_test_own:absent", r"no function absent: edgerec_test_own:absent; it has data_set, floats"),
+        ("edgerec_test_own:NUMBER", "NUMBER is not a function"),
+        ("edgerec_test_own:raises", "the function raised ZeroDivisionError: .*: edgerec_test_own:raises"),
+        ("edgerec_test_own:needs", r"raised TypeError.*path"),
         ("edgerec_test_own:refuses", "the disk is at home: disk; fetch it"),
         ("edgerec_test_own:wrong", r"returned something else: edgerec_test_own:wrong: list; return"),
         ("edgerec_test_own:triple", r"returned something else: edgerec_test_own:triple: tuple"),
@@ -74,3 +76,46 @@ def test_images_arrive_unchanged() -> None:
     batch = next(data.train.batches(3, data.inputs))
     rows = [int(one.partition("/")[2]) for one in batch.ids]
     assert (batch.feeds["input"][..., 0] == np.arange(180, dtype=np.uint8).reshape(20, 3, 3)[rows]).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("a:b", True),
+        ("a.b_1.c:d", True),
+        ("a", False),
+        ("a:", False),
+        (":b", False),
+        ("a..b:c", False),
+        (r"C:\data", False),
+        ("./a:b", False),
+    ],
+)
+def test_what_names_a_function(text: str, wanted: bool) -> None:
+    assert names_function(text) is wanted
+
+
+def test_the_current_folder_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One module lies on the search path and in the current folder, the other in the current folder alone.
+    here = tmp_path / "here"
+    here.mkdir()
+    (tmp_path / "edgerec_test_both.py").write_text("def where(): return 'installed'")
+    (here / "edgerec_test_both.py").write_text("def where(): return 'here'")
+    (here / "edgerec_test_late.py").write_text(
+        "import edgerec_test_later as later\ndef where(): import edgerec_test_latest; return later.X"
+    )
+    (here / "edgerec_test_later.py").write_text("X = 'here'")
+    (here / "edgerec_test_latest.py").write_text("")
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    path = list(sys.path)
+    assert find_function("edgerec_test_both:where", ModelError)() == "installed"
+    assert find_function("edgerec_test_late:where", ModelError)() == "here"
+    assert sys.path == path
+
+
+def test_finding_does_not_call() -> None:
+    call = find_function("edgerec_test_own:raises", ModelError)
+    with pytest.raises(ModelError, match="ZeroDivisionError") as caught:
+        call()
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)

@@ -36,8 +36,13 @@ def truncate(path: Path) -> None:
 
 def test_one_folder_a_class(tmp_path: Path) -> None:
     data = open_folder(paint_classes(tmp_path / "paints", 20))
-    assert (data.name, data.labels) == ("paints", ("blue", "green", "red"))
-    assert [len(data.split(name)) for name in ("train", "calibration", "validation", "test")] == [42, 2, 4, 12]
+    assert (data.name, data.labels) == ("folder", ("blue", "green", "red"))
+    assert [len(data.split(name)) for name in ("train", "calibration", "validation", "test")] == [
+        35,
+        9,
+        4,
+        12,
+    ]  # 48 that are no test images: 10 % and 20 % of them
     for batch in data.test.batches(5, [SPEC]):
         for pixels, label, one in zip(batch.feeds["input"], batch.labels, batch.ids, strict=True):
             assert pixels[3, 3].tolist() == list(COLORS[data.labels[label]])
@@ -55,7 +60,7 @@ def test_own_splits(tmp_path: Path, validation: str) -> None:
     for part, each in (("train", 10), (validation, 2), ("test", 3)):
         paint_classes(tmp_path / part, each)
     data = open_folder(tmp_path)
-    assert [len(data.split(name)) for name in ("train", "calibration", "validation", "test")] == [29, 1, 6, 9]
+    assert [len(data.split(name)) for name in ("train", "calibration", "validation", "test")] == [24, 6, 6, 9]
     assert all(one.startswith("test/") for one in data.test.ids)
     assert all(one.startswith(f"{validation}/") for one in data.validation.ids)
 
@@ -140,17 +145,42 @@ def test_skip_bad_goes_on_and_counts(tmp_path: Path) -> None:
     assert len(data.test.skipped) == 2
 
 
+def test_a_check_names_a_damaged_image_without_batches(tmp_path: Path) -> None:
+    paint_classes(tmp_path / "train", 20, "jpg")
+    paint_classes(tmp_path / "test", 5, "jpg")
+    data = open_folder(tmp_path)
+    told: list[int] = []
+    data.test.check(told.append)
+    assert told == [1] * 15
+    truncate(tmp_path / "test" / "green" / "2.jpg")
+    data.train.check()
+    with pytest.raises(DataError, match=r"green.2\.jpg.*--skip-bad"):
+        data.test.check()
+    skipping = open_folder(tmp_path, skip_bad=True)
+    skipping.test.check()
+    assert skipping.test.skipped == ("test/green/2.jpg",)
+
+
+def test_a_check_of_a_shard_reads_its_own_files(tmp_path: Path) -> None:
+    told: list[int] = []
+    open_folder(paint_classes(tmp_path, 20)).train.shard(1, 5).check(told.append)
+    assert sum(told) == 7  # of 35
+
+
 def test_nothing_readable_is_an_error_even_then(tmp_path: Path) -> None:
     for number in range(8):
         (tmp_path / f"{number}.jpg").write_bytes(b"no image")
     data = open_folder(tmp_path, skip_bad=True)
     with pytest.raises(DataError, match="no image of the split can be read: "):
         list(data.train.batches(4, [SPEC]))
+    with pytest.raises(DataError, match="no image of the split can be read: "):
+        data.train.check()
 
 
 def test_the_fingerprint_follows_contents_and_names(tmp_path: Path) -> None:
     before = open_folder(paint_classes(tmp_path / "one", 3)).fingerprint
-    assert open_folder(paint_classes(tmp_path / "two", 3), seed=9).fingerprint == before
+    assert open_folder(paint_classes(tmp_path / "two", 3)).fingerprint == before
+    assert open_folder(tmp_path / "two", seed=9).fingerprint != before  # other test images
     paint(tmp_path / "two" / "red" / "1.png", (254, 0, 0))
     assert open_folder(tmp_path / "two").fingerprint != before
     (tmp_path / "one" / "red" / "1.png").rename(tmp_path / "one" / "red" / "9.png")

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from edgerec.graph.file import load_onnx, read_spec, save_onnx, with_spec, writing_onnx
+from edgerec.graph.file import files_of, load_onnx, read_spec, save_onnx, with_spec, writing_onnx
 from edgerec.runtime.errors import GateError, ModelError, OutputError
 from edgerec.runtime.session import open_session
 from edgerec.runtime.spec import InputSpec, ModelSpec
@@ -133,6 +133,22 @@ def test_large_weights_go_into_a_content_named_file(path: Path) -> None:
     image = np.ones((3, 1, 4, 4), np.float32)
     expected = image.reshape(3, 16) @ numpy_helper.to_array(model.graph.initializer[0]).T
     np.testing.assert_allclose(open_session(path).run({"input": image})["logits"], expected, rtol=1e-5)
+
+
+def test_the_files_of_a_model(path: Path) -> None:
+    save_onnx(tiny(), path)
+    assert files_of(path) == (path,)
+    save_onnx(tiny(weight_rows=200), path, inline_limit_bytes=1000)
+    (data,) = path.parent.glob("tiny-*.data")
+    assert files_of(path) == (path, data)
+    data.write_bytes(b"")  # nobody reads it
+    assert files_of(path) == (path, data)
+    data.unlink()
+    with pytest.raises(ModelError, match="external data is missing"):
+        files_of(path)
+    path.write_bytes(b"hello")
+    with pytest.raises(ModelError, match="not ONNX"):
+        files_of(path)
 
 
 def test_saving_large_weights_again_changes_nothing(path: Path) -> None:

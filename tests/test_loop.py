@@ -1,6 +1,7 @@
 """The training loop: it learns, repeats itself bit for bit, survives a kill, and stops with a clear message."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +15,23 @@ from edgerec.data.splits import DataSet
 from edgerec.runtime.errors import ConfigError, DataError, EdgerecError, ModelError, OutputError
 from edgerec.runtime.spec import InputSpec, ModelSpec
 from edgerec.train.augment import Policy
+from edgerec.train.batches import TrainBatch, cross_entropy
 from edgerec.train.checkpoint import Checkpoint, fresh_checkpoint, load_checkpoint
 from edgerec.train.evaluate import evaluate
-from edgerec.train.loop import Epoch, Fitted, Output, Settings, Step, TrainBatch, cross_entropy, fit
+from edgerec.train.loop import Fitted, Step, fit
 from edgerec.train.models import Architecture
-from edgerec.train.settings import Optimizer, Schedule
+from edgerec.train.output import Output
+from edgerec.train.run import Epoch
+from edgerec.train.settings import Optimizer, Schedule, Settings
+from edgerec.train.tensors import read_tensors, write_tensors
 
 INPUT = InputSpec(12, 12, color="grey", mean=(0.4,), std=(0.3,))
 SPEC = ModelSpec((INPUT,), ("across", "down"))
 SETTINGS = Settings(epochs=2, batch_size=32, optimizer=Optimizer("adam", 0.003, 0.0), precision="fp32")
+
+
+class Killed(BaseException):
+    """What no code of ours may catch."""
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +80,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     ids=["adam", "sgd", "ema", "bf16"],
 )
 def test_it_learns(changes: dict[str, object]) -> None:
-    fitted = train(settings=replace(SETTINGS, epochs=12, **changes))
+    fitted = train(settings=replace(SETTINGS, epochs=40, **changes))
     assert evaluate(fitted.model, stripes(400, seed=1).train, SPEC).top1 > 0.9
     assert fitted.history[-1].loss < fitted.history[0].loss
 
@@ -95,17 +104,35 @@ def test_frozen_weights_stay() -> None:
     assert [one.requires_grad for one in fitted.model.parameters()] == [one.requires_grad for one in model.parameters()]
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {one.name: one.read_bytes() for one in folder.iterdir()}
+
+
+def stop_in_epoch(number: int) -> Callable[[Step | Epoch], None]:
+    """Return a `progress` that stands for Ctrl-C or a power cut."""
+
+    def stop(record: Step | Epoch) -> None:
+        if isinstance(record, Step) and record.epoch == number and record.step % 4 == 3:
+            raise Killed
+
+    return stop
+
+
+def stopped(path: Path, settings: Settings = SETTINGS, epoch: int = 2, policy: Policy | None = None) -> None:
+    with pytest.raises(Killed):
+        train(path, settings, progress=stop_in_epoch(epoch), policy=policy)
+
+
 def test_files_and_records(tmp_path: Path) -> None:
     seen: list[Step | Epoch] = []
     fitted = train(tmp_path / "a.safetensors", progress=seen.append)
     images = len(stripes().train)
     steps = images // 32
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "a.last.safetensors",
-        "a.metrics.jsonl",
-        "a.resume.safetensors",
-        "a.safetensors",
-    ]
+    assert names(tmp_path) == ["a.last.safetensors", "a.metrics.jsonl", "a.safetensors"]
     assert [record.step for record in seen] == [*range(1, steps + 1), steps, *range(steps + 1, 2 * steps + 1), 2 * steps]
     records = [json.loads(line) for line in (tmp_path / "a.metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2]
@@ -128,25 +155,17 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert not same(train().model, train(settings=replace(SETTINGS, seed=1)).model)
 
 
-class Killed(BaseException):
-    """Stands for Ctrl-C or a power cut."""
-
-
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 @pytest.mark.parametrize("method", ["sgd", "adam"])
 def test_a_killed_run_continues_to_the_same_result(tmp_path: Path, epoch: int, method: str) -> None:
     settings = replace(SETTINGS, epochs=3, ema_decay=0.9, optimizer=Optimizer(method, 0.01))
     policy = Policy(flip=True, erasing=0.5)
     whole = train(tmp_path / "whole.safetensors", settings, policy=policy)
-
-    def kill(record: Step | Epoch) -> None:
-        if isinstance(record, Step) and record.epoch == epoch and record.step % 4 == 3:
-            raise Killed
-
     path = tmp_path / "killed.safetensors"
-    with pytest.raises(Killed):
-        train(path, settings, progress=kill, policy=policy)
-    assert not [one for one in tmp_path.iterdir() if one.name.startswith(".")], "nothing half-written"
+    stopped(path, settings, epoch, policy)
+    assert not path.exists(), "the result appears when the run is finished"
+    kept = ["killed.best.safetensors", "killed.last.safetensors", "killed.metrics.jsonl", "killed.resume.safetensors"]
+    assert [name for name in names(tmp_path) if not name.startswith("whole")] == (kept if epoch > 1 else [])
     resumed = train(path, settings, resume=True, policy=policy)
     for name in ("safetensors", "last.safetensors"):
         assert (tmp_path / f"whole.{name}").read_bytes() == (tmp_path / f"killed.{name}").read_bytes()
@@ -155,19 +174,34 @@ def test_a_killed_run_continues_to_the_same_result(tmp_path: Path, epoch: int, m
     assert untimed[0] == untimed[1]
 
 
-def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
+def test_a_finished_run_is_not_trained_over_by_resuming(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    first = train(path)
-    before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+    train(path)
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError, match=r"nothing to resume.*finished.*without --resume"):
+        train(path, replace(SETTINGS, seed=5), resume=True)
+    assert before == contents(tmp_path)
+
+
+def test_a_run_killed_before_it_publishes_does_so_when_resumed(tmp_path: Path) -> None:
+    path, whole = tmp_path / "a.safetensors", train(tmp_path / "whole.safetensors")
+
+    def stop(record: Step | Epoch) -> None:
+        if isinstance(record, Epoch) and record.epoch == SETTINGS.epochs:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(path, progress=stop)
+    assert not path.exists()
     again = train(path, resume=True)
-    assert same(first.model, again.model)
-    assert again.history == first.history
-    assert before == {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+    assert same(again.model, whole.model)
+    assert path.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert not [one for one in names(tmp_path) if ".resume" in one or ".best" in one]
 
 
 def test_resuming_another_run_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    train(path)
+    stopped(path)
     with pytest.raises(ModelError, match=r"another one.*settings.*--resume"):
         train(path, replace(SETTINGS, epochs=5), resume=True)
     output = Output(path, start().architecture, resume=True)
@@ -177,10 +211,27 @@ def test_resuming_another_run_is_refused(tmp_path: Path) -> None:
         fit(start().model, stripes(seed=1), cross_entropy(), SETTINGS, spec=SPEC, output=output)
 
 
+@pytest.mark.parametrize(
+    ("own", "other", "told"),
+    [
+        ('"processes": 1', '"processes": 2', "processes 2 became 1"),
+        ("torch.float32", "torch.bfloat16", r"compute type 'torch.bfloat16' became 'torch.float32'"),
+    ],
+)
+def test_what_another_machine_began_is_refused_where_it_would_go_on_differently(tmp_path: Path, own: str, other: str, told: str) -> None:
+    path = tmp_path / "a.safetensors"
+    stopped(path)
+    state, metadata = read_tensors(tmp_path / "a.resume.safetensors")
+    assert metadata["resume"].count(own) == 1
+    write_tensors(state, {"resume": metadata["resume"].replace(own, other)}, tmp_path / "a.resume.safetensors")
+    with pytest.raises(ModelError, match=told):
+        train(path, resume=True)
+
+
 def test_a_damaged_resume_file(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    train(path)
-    (tmp_path / "a.resume.safetensors").write_bytes(path.read_bytes())
+    stopped(path)
+    (tmp_path / "a.resume.safetensors").write_bytes((tmp_path / "a.last.safetensors").read_bytes())
     with pytest.raises(ModelError, match="does not continue a training"):
         train(path, resume=True)
     (tmp_path / "a.resume.safetensors").write_bytes(b"cut off")
@@ -268,16 +319,3 @@ def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ends in \.safetensors"):
         Output(tmp_path / "a.pt")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_interrupted_run_leaves_the_old_files(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    train(path)
-    before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
-
-    def interrupt(_: Step | Epoch) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(path, replace(SETTINGS, seed=3), progress=interrupt)
-    assert before == {one.name: one.read_bytes() for one in tmp_path.iterdir()}

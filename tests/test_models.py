@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from edgerec.runtime.errors import ConfigError, EdgerecError, ModelError
+from edgerec.runtime.errors import ConfigError, ModelError
 from edgerec.train.models import MODELS, Architecture, create, load_factory
 from edgerec.train.models.architecture import round_channels
 from edgerec.train.models.attention import AttentionNet, AttentionPool
@@ -361,23 +361,23 @@ def test_a_factory_of_the_current_folder() -> None:
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
-    ("name", "error", "words"),
+    ("name", "words"),
     [
-        ("userpkg.models", ConfigError, "package.module:function"),
-        (":build", ConfigError, "package.module:function"),
-        ("userpkg.models:", ConfigError, "package.module:function"),
-        ("userpkg..models:build", ConfigError, "package.module:function"),
-        (".models:build", ConfigError, "package.module:function"),
-        ("nowhere.models:build", ConfigError, "no module is named nowhere"),
-        ("userpkg.model:build", ConfigError, "no module is named userpkg.model"),
-        ("userpkg.models:builds", ConfigError, "it has broken, build, number"),
-        ("userpkg.models:constant", ConfigError, "no function constant"),
-        ("userpkg.incomplete:build", ModelError, "a_module_that_is_not_there"),
-        ("userpkg.failing:build", ModelError, "ZeroDivisionError"),
+        ("userpkg.models", "package.module:function"),
+        (":build", "package.module:function"),
+        ("userpkg.models:", "package.module:function"),
+        ("userpkg..models:build", "package.module:function"),
+        (".models:build", "package.module:function"),
+        ("nowhere.models:build", "no module is named nowhere"),
+        ("userpkg.model:build", "no module is named userpkg.model"),
+        ("userpkg.models:builds", "it has broken, build, number"),
+        ("userpkg.models:constant", "constant is not a function"),
+        ("userpkg.incomplete:build", "a_module_that_is_not_there"),
+        ("userpkg.failing:build", "ZeroDivisionError"),
     ],
 )
-def test_factories_that_cannot_be_imported(name: str, error: type[EdgerecError], words: str) -> None:
-    with pytest.raises(error) as caught:
+def test_factories_that_cannot_be_imported(name: str, words: str) -> None:
+    with pytest.raises(ModelError) as caught:
         load_factory(name)
     assert words in str(caught.value)
     assert name in caught.value.given

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from edgerec.data.named import NAMED, Download, open_named, search_path
+from edgerec.runtime import cache
 from edgerec.runtime.errors import DataError
 
 COUNT = 40
@@ -149,14 +150,14 @@ def test_a_missing_set_is_downloaded_into_the_cache(served: list[Path], own_cach
     assert level("fashion-mnist") == 8
 
 
-def test_reading_marks_cached_files_as_used(own_cache: Path) -> None:
-    folder = write_idx(own_cache / "data" / "fashion-mnist", 5)
-    alone = write_npz(own_cache / "data" / "cifar10.npz", 5, 32, 32, 3)
-    files = [*folder.iterdir(), alone]
-    for file in files:
-        os.utime(file, (0, 0))
-    assert (level("fashion-mnist"), level("cifar10")) == (5, 5)
-    assert all(file.stat().st_mtime > 0 for file in files)
+def test_only_what_was_downloaded_can_be_cleared(served: list[Path], own_cache: Path) -> None:
+    own = write_npz(own_cache / "data" / "cifar10.npz", 5, 32, 32, 3)
+    assert level("fashion-mnist") == 8
+    assert sorted(entry.path.name for entry in cache.entries()) == [file.name for file in served]
+    assert cache.evict(limit_mb=0) == 0
+    assert cache.clear("data") == sum(file.stat().st_size for file in served)
+    assert own.is_file()
+    assert level("fashion-mnist") == 8  # fetched again
 
 
 def test_a_download_of_several_files_goes_on_with_the_missing_ones(served: list[Path], own_cache: Path) -> None:

@@ -21,7 +21,7 @@ def saved(folder: Path, **arrays: np.ndarray) -> Path:
 @pytest.mark.parametrize(("images", "labels"), [("images", "labels"), ("x", "y"), ("x_train", "y_train"), ("train_images", "train_labels")])
 def test_names_of_images_and_labels(tmp_path: Path, images: str, labels: str) -> None:
     data = open_npz(saved(tmp_path, **{images: IMAGES, labels: LABELS}))
-    assert (data.name, data.labels) == ("mine", ("0", "1"))
+    assert (data.name, data.labels) == ("npz", ("0", "1"))
     assert len(data.test) == 8
     batch = next(data.test.batches(8, data.inputs))
     assert (batch.feeds["input"][..., 0] == IMAGES[[int(one.partition("/")[2]) for one in batch.ids]]).all()

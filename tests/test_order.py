@@ -54,8 +54,29 @@ def test_sizes_follow_the_rule() -> None:
 
 
 def test_large_sets_meet_the_limits() -> None:
-    carved = carve(None, 60_000, validation=True, test=False, seed=0)
+    carved = carve(np.zeros(60_000, np.int64), 60_000, validation=True, test=False, seed=0)
     assert [len(rows) for rows in parts(carved)] == [60_000 - 5000 - 1024, 1024, 5000, 0]
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(5, 1), (100, 20), (320, 64), (1280, 64), (2000, 100)])
+def test_small_sets_give_calibration_enough(count: int, wanted: int) -> None:
+    # 20 % up to 64 images, which 320 give; from 1,280 on 5 % is more.
+    carved = carve(np.arange(count) % 5, count, validation=False, test=False, seed=0)
+    assert len(carved.calibration) == wanted
+    assert len(carved.train) == count - wanted
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(4, [1, 1, 1, 1]), (200, [8, 136, 16, 40]), (10_000, [6176, 1024, 800, 2000])])
+def test_without_labels_calibration_gets_what_train_cannot_use(count: int, wanted: list[int]) -> None:
+    assert [len(rows) for rows in parts(carve(None, count, validation=True, test=True, seed=0))] == wanted
+
+
+@given(st.integers(4, 400), SEEDS, st.booleans(), st.booleans())
+def test_unlabelled_splits_share_nothing_and_lose_nothing(count: int, seed: int, validation: bool, test: bool) -> None:
+    carved = carve(None, count, validation=validation, test=test, seed=seed)
+    assert sorted(np.concatenate(parts(carved)).tolist()) == list(range(count))
+    assert len(carved.train) > 0
+    assert len(carved.calibration) > 0
 
 
 def test_four_images_make_four_splits_and_three_do_not() -> None:

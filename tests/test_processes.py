@@ -19,10 +19,12 @@ import numpy as np
 import torch
 from edgerec.data.arrays import from_arrays
 from edgerec.runtime.spec import ModelSpec
+from edgerec.train.batches import cross_entropy
 from edgerec.train.checkpoint import fresh_checkpoint
-from edgerec.train.loop import Output, Settings, Step, cross_entropy, fit
+from edgerec.train.loop import Step, fit
 from edgerec.train.models import Architecture
-from edgerec.train.settings import Optimizer
+from edgerec.train.output import Output
+from edgerec.train.settings import Optimizer, Settings
 
 torch.set_num_threads(1)
 rng = np.random.default_rng(0)

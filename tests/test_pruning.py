@@ -1,4 +1,7 @@
-"""Structured pruning, judged by laws, by hand-counted numbers and by torch-pruning's own cutting."""
+"""Structured pruning, judged by laws, by hand-counted numbers and by torch-pruning's own cutting.
+
+tests/test_registry.py prunes every model of the registry; here each kind of block stands for its family.
+"""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -20,19 +23,7 @@ from edgerec.train.models import Architecture, create
 from edgerec.train.plan import PruningPlan, apply_plan
 
 SPEC = ModelSpec((InputSpec(28, 28, color="grey", mean=(0.13,), std=(0.31,)),))
-PRUNABLE = (
-    "cnn",
-    "attention",
-    "vit_tiny",
-    "resnet8",
-    "resnet20",
-    "resnet32",
-    "resnet56",
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    "efficientnet_lite0",
-    "efficientnet_lite0_silu",
-)
+FAMILIES = ("cnn", "attention", "vit_tiny", "resnet20", "mobilenet_v3_small", "efficientnet_lite0")
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +74,7 @@ def test_macs_of_depthwise_and_transposed_convolutions_by_hand() -> None:
     assert macs == {"0": 9 * 4 * 5 * 5, "1": 4 * 2 * 2 * 2 * 5 * 5}
 
 
-@pytest.mark.parametrize("name", PRUNABLE)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_prunes_and_its_plan_rebuilds_it(name: str) -> None:
     whole = checkpoint(name, width=0.35 if name.startswith(("mobile", "efficient")) else 1.0)
     before = deepcopy(whole.model.state_dict())
@@ -169,7 +160,7 @@ def test_stored_plan_cuts_another_copy_alike() -> None:
     assert again.report.macs_after == first.report.macs_after
 
 
-@pytest.mark.parametrize("name", ["vit_tiny", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["vit_tiny", "resnet8"])
 def test_same_model_same_plan(name: str) -> None:
     plans = [prune(checkpoint(name, width=0.5), ChannelPruning(speedup=1.4)).model.plan for _ in range(2)]
     assert plans[0] == plans[1]

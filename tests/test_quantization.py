@@ -167,6 +167,29 @@ def test_fixed_batch_uses_whole_batches_only() -> None:
     assert result.report.images == 8
 
 
+def test_fixed_batch_is_filled_over_the_batches_that_come() -> None:
+    whole = feeds(12)["input"]
+    parts = [{"input": whole[start : start + 3]} for start in range(0, 12, 3)]
+    one, other = quantize(conv_net(batch=4), [{"input": whole}]), quantize(conv_net(batch=4), parts)
+    assert other.report.images == 12
+    assert one.model.SerializeToString() == other.model.SerializeToString()
+
+
+def test_fewer_images_than_a_fixed_batch_are_refused() -> None:
+    with pytest.raises(DataError, match="at least 4 images"):
+        quantize(conv_net(batch=4), [feeds(3)])
+    with pytest.raises(DataError, match="samples is 3"):
+        quantize(conv_net(batch=4), [feeds(8)], Quantization(samples=3))
+
+
+def test_what_to_install_is_told_where_onnxruntime_is_missing(tmp_path: Path) -> None:
+    onnx.save(conv_net(), tmp_path / "net.onnx")
+    without = "import sys; sys.modules['onnxruntime'] = None\n" + SCRIPT
+    done = subprocess.run([sys.executable, "-c", without, str(tmp_path / "net.onnx")], capture_output=True, text=True, check=False)
+    assert "ProviderError: onnxruntime is not installed" in done.stderr
+    assert "edgerec[cpu]" in done.stderr
+
+
 def test_samples_bound_what_is_read() -> None:
     def batches() -> Iterator[dict[str, Array]]:
         yield feeds(8)

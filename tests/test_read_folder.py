@@ -1,8 +1,12 @@
 """The folder benchmark reads what it makes, within its bar."""
 
+import json
 from pathlib import Path
 
-from edgerec.benchmarks.read_folder import make_folder, read_folder
+import pytest
+
+from edgerec.benchmarks.read_folder import main, make_folder, read_folder
+from edgerec.runtime.errors import OutputError
 
 
 def test_it_reads_every_image_once(tmp_path: Path) -> None:
@@ -12,3 +16,19 @@ def test_it_reads_every_image_once(tmp_path: Path) -> None:
     assert reading.images == 40
     assert reading.images_per_s > 0
     assert reading.cores_busy > 0
+
+
+def test_the_record_says_where_it_was_measured(tmp_path: Path) -> None:
+    output = tmp_path / "reading.json"
+    missed = main(["--images", "40", "--output", str(output)])
+    record = json.loads(output.read_text())
+    assert record["reading"]["images"] == 40
+    assert record["bars"]["cores_busy"] == pytest.approx(0.8 * record["machine"]["cores"])
+    assert "numpy" in record["versions"]
+    inside = record["reading"]["cores_busy"] >= record["bars"]["cores_busy"] and record["reading"]["peak_mb"] < record["bars"]["peak_mb"]
+    assert missed == (not inside)
+
+
+def test_a_record_that_cannot_be_written_is_said_first(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="does not exist"):
+        main(["--folder", str(tmp_path / "none"), "--output", str(tmp_path / "missing" / "x.json")])

@@ -116,7 +116,7 @@ def test_other_refusals() -> None:
 def test_splits_by_name() -> None:
     data = DataSet("some", ("a", "b", "c"), **divide(source(), None, None, 0), inputs=(), digest=lambda: "f" * 64)
     assert data.split("test") is data.test
-    assert data.fingerprint == "f" * 64
+    assert len(bytes.fromhex(data.fingerprint)) == 32
     with pytest.raises(ConfigError, match="unknown split: 'tset'; choose one of train, calibration, validation, test"):
         data.split("tset")
     with pytest.raises(DataError, match="does not say what its images look like: some"):
@@ -125,5 +125,20 @@ def test_splits_by_name() -> None:
 
 def test_own_splits_are_used_whole_and_in_fair_order() -> None:
     splits = divide(source(60), source(30), source(9), 0)
-    assert [len(splits[name]) for name in ("train", "calibration", "validation", "test")] == [57, 3, 30, 9]
+    assert [len(splits[name]) for name in ("train", "calibration", "validation", "test")] == [48, 12, 30, 9]
     assert sorted(splits["test"].labels[:3].tolist()) == [0, 1, 2]
+
+
+def test_images_in_memory_need_no_check() -> None:
+    told: list[int] = []
+    split().check(told.append)
+    Split(NamedArrays({"tokens": np.zeros((3, 2))}, None), np.arange(3)).check(told.append)
+    assert told == []
+
+
+def test_the_fingerprint_follows_the_digest_and_the_rows() -> None:
+    def fingerprint(digest: str, seed: int) -> str:
+        return DataSet("some", (), **divide(source(), None, None, seed), inputs=(), digest=lambda: digest).fingerprint
+
+    assert fingerprint("a", 0) == fingerprint("a", 0)
+    assert len({fingerprint("a", 0), fingerprint("b", 0), fingerprint("a", 1)}) == 3

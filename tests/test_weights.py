@@ -102,3 +102,12 @@ def test_weights_of_another_model_are_counted_and_not_copied(tmp_path: Path) -> 
     assert "1 unexpected (head.weight)" in text
     assert "1 other shapes (0.weight (5, 1, 3, 3) instead of (2, 1, 3, 3))" in text
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_files_without_batch_counters_load(tmp_path: Path) -> None:
+    """As the published CIFAR ResNets are."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    tensors = {name: torch.full_like(tensor, 3) for name, tensor in model.state_dict().items() if "num_batches" not in name}
+    save_file(tensors, tmp_path / "w.safetensors")
+    load_weights(model, tmp_path / "w.safetensors")
+    assert model[1].running_mean.tolist() == [3, 3]

@@ -22,7 +22,7 @@ class TrainBatch:
     """What a loss sees.
 
     Attributes:
-        images: Normalised, float32, shape (N, C, H, W).
+        images: Normalised, float32, shape (N, C, H, W), or (N, H, W, C) for a model whose layout is `NHWC`.
         labels: Class indices, int64, shape (N,), or soft labels, float32, shape (N, classes).
         ids: A name for each image that is unique in the data set.
         augmented: Whether the images differ from those the ids name.
@@ -60,7 +60,7 @@ class Feed:
         batch_size: Images a batch, of this process.
         augment: Draws the changes to every batch; None leaves the images as evaluation sees them, bit for bit.
         device: Where the batches go.
-        memory_format: Order of the images' dimensions in memory.
+        memory_format: Order in memory of the images' dimensions; not for the layout `NHWC`.
     """
 
     split: Split
@@ -96,6 +96,8 @@ class Feed:
         else:
             images, labels = self.augment(_unit_range(pixels).to(self.device), labels, draw)
             images = _normalized(images, self.spec)
+            if self.spec.layout == "NHWC":
+                images = images.permute(0, 2, 3, 1)  # (N, H, W, C)
         return TrainBatch(images.contiguous(memory_format=self.memory_format), labels, batch.ids, self.augment is not None)
 
     def _full(self, seed: int) -> Iterator[Batch]:

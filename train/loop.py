@@ -19,16 +19,13 @@ from ..data.splits import DataSet, Split
 from ..runtime.errors import DataError, ModelError
 from ..runtime.spec import ModelSpec
 from .augment import Augment, Policy
-from .batches import Feed
-from .batches import Loss as Loss
-from .batches import TrainBatch as TrainBatch
-from .batches import cross_entropy as cross_entropy
+from .batches import Feed, Loss
 from .evaluate import check_model, count
 from .output import Output
 from .precision import compute_dtype, takes_channels_last
 from .processes import Processes
 from .run import Epoch, Run, average_, digest
-from .settings import Settings as Settings
+from .settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,7 @@ class Fitted:
         model: The weights of the best epoch, on the CPU, in evaluation mode.
         best: The epoch with the highest validation accuracy, the first of equals.
         history: Every epoch.
-        path: Where the best checkpoint was written, if it was.
+        path: Where they were written, if they were.
     """
 
     model: nn.Module
@@ -109,7 +106,9 @@ def fit(
 ) -> Fitted:
     """Train a copy of `model` on `data.train`; `data.validation` picks the best epoch.
 
-    The same model, data, settings and number of threads give the same weights, also when the run was interrupted and resumed.
+    On CPUs of one kind the same model, data, settings and numbers of threads and processes give the same weights bit for bit, also when the
+    run was interrupted and resumed. On GPUs the order of the images and their augmentations are the same, but the weights may differ: cuDNN
+    may sum gradients in another order each time (https://docs.pytorch.org/docs/stable/notes/randomness.html).
 
     Args:
         model: The model to start from; it stays as it is.
@@ -118,11 +117,11 @@ def fit(
         settings: How to train.
         spec: What the model expects; checkpoints carry it as it is given.
         policy: Augmentation of the training images; without one they are what evaluation sees, bit for bit.
-        output: Where checkpoints, metrics and the state for resuming go; without it nothing is written.
+        output: Where checkpoints, metrics and the state for resuming go, and at the end the best weights; without it nothing is written.
         progress: Called after every step and every epoch.
 
     Raises:
-        ConfigError: The settings do not fit the number of processes or the device.
+        ConfigError: The settings do not fit the number of processes or the device, or there is a result but no run to resume.
         DataError: No labels, a label outside the classes, fewer images than a batch for each process, or damaged images.
         ModelError: The model refuses its input, the loss is no longer finite, or the run to resume is another one.
         OutputError: A file cannot be written.
@@ -130,11 +129,12 @@ def fit(
     course = _course(model, data, loss, settings, spec, policy)
     processes = course.processes
     run = Run.start(model, settings.optimizer, device=processes.device, dtype=course.dtype, memory_format=course.feed.memory_format)
-    identity = {} if output is None else _identity(model, data, settings, policy, spec)
+    identity = {} if output is None else _identity(model, data, course, policy, spec)
     if output is not None:
         output.check()
         if output.resume and output.resumable.is_file():
             run.restore_(output.resumable, identity)
+            processes.wait()  # the first one may be about to remove the file: nothing may be left to train
 
     shared = processes.together(run.model)
     with torch.random.fork_rng(devices=[processes.device] if processes.device.type == "cuda" else []):
@@ -154,7 +154,11 @@ def fit(
             processes.wait()
             if progress is not None:
                 progress(epoch)
-    return _fitted(model, run, output)
+    fitted = _fitted(model, run, output)
+    if output is not None and processes.main:
+        output.publish(fitted.model, spec)
+    processes.wait()
+    return fitted
 
 
 def train_epoch(model: nn.Module, run: Run, course: Course, epoch: int) -> Iterator[Step]:
@@ -246,10 +250,12 @@ def _check_labels(split: Split, classes: int) -> None:
         )
 
 
-def _identity(model: nn.Module, data: DataSet, settings: Settings, policy: Policy | None, spec: ModelSpec) -> dict[str, object]:
+def _identity(model: nn.Module, data: DataSet, course: Course, policy: Policy | None, spec: ModelSpec) -> dict[str, object]:
     """Return what makes a run this one and no other."""
     return {
-        "settings": asdict(settings),
+        "settings": asdict(course.settings),
+        "compute type": str(course.dtype),  # `auto` depends on the CPU
+        "processes": course.processes.count,  # each of their batches has its own draw of augmentations
         "policy": asdict(policy or Policy()),
         "data": data.fingerprint,
         "first weights": digest(model),

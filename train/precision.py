@@ -39,7 +39,9 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def takes_channels_last(model: nn.Module, spec: ModelSpec) -> bool:
-    """Return whether the model runs when its images' channels lie last in memory; `view` in a user's forward does not."""
+    """Return whether the model takes images (N, C, H, W) whose channels lie last in memory; `view` in a user's forward does not."""
+    if spec.input.layout == "NHWC":
+        return False  # the channels are last already, as a dimension of their own
     copy = with_memory_format_(deepcopy(model), torch.channels_last)
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     images = torch.zeros((2, *spec.input.shape), device=device).contiguous(memory_format=torch.channels_last)

@@ -36,7 +36,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
-            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+            # The tensors that safetensors gives map the file, and Windows lets nobody replace a mapped file.
+            return {name: file.get_tensor(name).clone() for name in names}, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError("this is not a whole .safetensors file", f"{path} ({error})", "copy or train it again") from error
 

@@ -59,6 +59,8 @@ def load_strictly_(model: nn.Module, tensors: Mapping[str, Tensor], source: obje
         ModelError: A name is missing or unexpected, or a shape differs; the message counts them and names the first. Nothing was copied.
     """
     own = cast("dict[str, Tensor]", model.state_dict())
+    # Files from before torch 0.4.1 have no such counters, and others drop them: evaluation does not read them.
+    tensors = {name: tensor for name, tensor in own.items() if name.endswith(".num_batches_tracked")} | dict(tensors)
     problems = [
         _listed("missing", [name for name in own if name not in tensors]),
         _listed("unexpected", [name for name in tensors if name not in own]),

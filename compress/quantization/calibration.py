@@ -100,19 +100,24 @@ def observe(
         samples: Largest number of images.
 
     Raises:
-        DataError: No image, or names, shapes, types or values that do not fit the model's inputs.
+        DataError: No image, or fewer than a model with a fixed batch takes at once, or names, shapes, types or values that do not fit the model's inputs.
         ModelError: A tensor becomes infinite or NaN on these images.
     """
     session = open_session(_with_outputs(model, tensors).SerializeToString())
     statistics = {name: TensorStatistics(name) for name in tensors}
     seen = 0
-    for feeds in _single_runs(model, calibration, samples):
+    size = session.fixed_batch or 1
+    for feeds in _runs(_checked(model, calibration), size, samples):
         seen += len(next(iter(feeds.values())))
         arrays = {**session.run(feeds), **feeds}
         for name, one in statistics.items():
             one.add(arrays[name].astype(np.float32, copy=False))
     if not seen:
-        raise DataError("calibration needs at least one image", "none was given", "give a data set with a calibration split")
+        raise DataError(
+            f"calibration needs at least {size} image{'s' if size > 1 else ''}, which is what the model takes at once",
+            f"fewer were given, or samples is {samples}",
+            "give a larger calibration split, or raise samples",
+        )
     return statistics, seen
 
 
@@ -124,24 +129,33 @@ def _with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelP
     return tapped
 
 
-def _single_runs(model: onnx.ModelProto, calibration: Iterable[Feeds], samples: int) -> Iterator[Feeds]:
-    """Cut batches into what the model takes at once: one image, or its fixed batch (what is left over is not used)."""
-    step = max(1, _batch_size(model))
+def _runs(calibration: Iterable[Feeds], size: int, samples: int) -> Iterator[Feeds]:
+    """Cut batches into what the model takes at once; images are carried from one batch to the next, the last few may be left over."""
+    waiting: Feeds = {}
     left = samples
+    for batch in calibration:
+        feeds = _joined(waiting, batch)
+        count = len(next(iter(feeds.values())))
+        whole = count // size * size
+        for start in range(0, min(whole, left // size * size), size):
+            yield {name: array[start : start + size] for name, array in feeds.items()}
+            left -= size
+        if left < size:
+            return
+        waiting = {name: array[whole:] for name, array in feeds.items()} if whole < count else {}
+
+
+def _joined(waiting: Feeds, batch: Feeds) -> Feeds:
+    """Put `batch` behind the images that wait; these are dropped where the model takes several sizes and the batch has another."""
+    if not waiting or any(waiting[name].shape[1:] != array.shape[1:] for name, array in batch.items()):
+        return batch
+    return {name: np.concatenate([waiting[name], array]) for name, array in batch.items()}
+
+
+def _checked(model: onnx.ModelProto, calibration: Iterable[Feeds]) -> Iterator[Feeds]:
     for feeds in calibration:
         _check_feeds(model, feeds)
-        count = len(next(iter(feeds.values())))
-        for start in range(0, min(count, left) - step + 1, step):
-            yield {name: array[start : start + step] for name, array in feeds.items()}
-            left -= step
-        if left < step:
-            return
-
-
-def _batch_size(model: onnx.ModelProto) -> int:
-    """Return the fixed first dimension of the model's first input, 0 when it is free."""
-    dims = model.graph.input[0].type.tensor_type.shape.dim if model.graph.input else []
-    return int(dims[0].dim_value) if dims else 0
+        yield feeds
 
 
 def _check_feeds(model: onnx.ModelProto, feeds: Feeds) -> None:

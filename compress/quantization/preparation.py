@@ -12,10 +12,10 @@ import onnx.helper
 import onnx.numpy_helper
 import onnx.shape_inference
 import onnx.version_converter
-import onnxruntime
 
 from ...graph.file import IR_VERSION, OPSET
-from ...runtime.errors import ModelError, OutputError
+from ...runtime.errors import EdgerecError, ModelError, OutputError
+from ...runtime.providers import load_onnxruntime
 
 # A per-channel DequantizeLinear needs opset 13; ONNX Runtime refuses to load one in an older file.
 _LEAST_OPSET = 13
@@ -44,6 +44,7 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ModelError: The model is quantized already, has operators of an unknown domain, or cannot be converted or loaded.
         OutputError: The temporary folder is full.
+        ProviderError: onnxruntime is not installed.
     """
     _refuse_quantized(model)
     _refuse_unknown_domains(model)
@@ -51,7 +52,7 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         prepared = _with_recent_opset(prepared)
         prepared = onnx.shape_inference.infer_shapes(_with_row_biases(_optimised(prepared)))
-    except OutputError:
+    except EdgerecError:
         raise
     except Exception as error:  # onnx and onnxruntime share no base class; whatever they raise here is about this model
         first_line = str(error).strip().partition("\n")[0][:300]
@@ -104,6 +105,7 @@ def _with_recent_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _optimised(model: onnx.ModelProto) -> onnx.ModelProto:
     """Fold constants, batch norms and identities with ONNX Runtime's basic level, which keeps to standard operators."""
+    onnxruntime = load_onnxruntime()
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "optimised.onnx"
         options = onnxruntime.SessionOptions()

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
+
+from ...runtime.providers import load_onnxruntime
 
 # Operators that ONNX Runtime's CPU provider fuses into int8 kernels, or lets int8 pass through. Mul, Sigmoid, HardSigmoid and Softmax stay
 # float: they are the gates of SiLU, hard-swish, squeeze-excite and attention, where 8 bits cost the most accuracy.
@@ -87,7 +88,13 @@ def insert_qdq(
         nodes: Names of the nodes to quantize, at least one.
         ranges: (low, high) of every tensor of `tensors_to_observe`.
         per_channel: One weight scale for each output channel instead of one for the tensor.
+
+    Raises:
+        ProviderError: onnxruntime is not installed.
     """
+    load_onnxruntime()  # says what to install; the names below come from a package of the same wheel
+    from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
+
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     data: dict[str, TensorData | tuple[object, ...]] = {

@@ -90,6 +90,7 @@ def quantize(model: onnx.ModelProto, calibration: Iterable[Feeds], config: Quant
     Raises:
         ModelError: The model is quantized already, cannot be prepared, or has nothing to quantize.
         DataError: Calibration images are missing or do not fit the model.
+        ProviderError: onnxruntime is not installed.
     """
     config = config or Quantization()
     prepared = prepare(model)
