@@ -5,15 +5,22 @@ depend on how the images were cut into batches.
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from ..data.splits import Split
 from ..runtime.errors import ConfigError, DataError, ModelError
+from ..runtime.preprocess import prepare_feeds
+from ..runtime.spec import ModelSpec
+
+Feeds = Mapping[str, npt.NDArray[np.generic]]
 
 Z_95 = 1.959963984540054  # the standard normal's 97.5 % quantile: a two-sided interval of 95 %
 TOP = 5
+EVALUATION_BATCH = 250  # images; larger ones gain nothing on a CPU and cost memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +154,41 @@ def score(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], cla
     counter = Counter(classes)
     counter.add(logits, labels)
     return counter.result()
+
+
+def count(
+    predict: Callable[[Feeds], npt.NDArray[np.generic]],
+    images: Split,
+    spec: ModelSpec,
+    classes: int | None = None,
+    done: Callable[[int], None] = lambda _images: None,
+) -> Counter:
+    """Count how often a model is right on labelled images, however it runs.
+
+    Args:
+        predict: From prepared arrays by input name to logits, shape (N, classes).
+        images: What to score; processes may add up the counters of their shards.
+        spec: What the model expects.
+        classes: Number of logits; by default as many as the model gives.
+        done: Told after each batch how many images it had.
+
+    Raises:
+        DataError: No labels, no images, or a label outside the classes.
+        ModelError: The model does not return one row of logits for each image, or returns NaN.
+    """
+    counter = None if classes is None else Counter(classes)
+    for batch in images.batches(EVALUATION_BATCH, spec.inputs):
+        if batch.labels is None:
+            raise DataError("accuracy needs labels", "this data set has none", "give a folder with one sub-folder a class")
+        logits = np.asarray(predict(prepare_feeds(batch.feeds, spec)), np.float32)
+        if logits.ndim != 2:
+            raise ModelError("a classifier's first output must have the shape (N, classes)", f"shape {logits.shape}", "give a classifier")
+        counter = counter or Counter(logits.shape[1])
+        counter.add(logits, batch.labels)
+        done(len(batch.ids))
+    if counter is None:
+        raise DataError("the split is empty", "0 images", "choose another split")
+    return counter
 
 
 def wilson(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:

@@ -10,18 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.splits import Split
-from ..runtime.errors import ConfigError, DataError, ModelError
+from ..runtime.errors import ConfigError, ModelError
 from ..runtime.files import sha256
 from ..runtime.preprocess import prepare_feeds
 from ..runtime.session import open_session
 from ..runtime.spec import ModelSpec
-from .accuracy import Accuracy, Counter
+from .accuracy import Feeds, count
 from .latency import Comparison, Timing, images_per_second, measure_interleaved
 from .records import Record, machine, versions
 
-Feeds = Mapping[str, npt.NDArray[np.generic]]
 Describe = Callable[[ModelSpec | None], ModelSpec | None]
-EVALUATION_BATCH = 250  # images; larger ones gain nothing and cost memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,8 @@ def compare(
     """
     if not candidates or batch < 1:
         raise ConfigError("bench needs at least one model and one image a batch", f"{len(candidates)} models, batch {batch}", "give a file")
-    accuracies = [evaluate(one, images, done) if images.labels is not None else None for one in candidates]
+    labelled = images.labels is not None
+    accuracies = [count(one.predict, images, one.spec, done=done).result() if labelled else None for one in candidates]
     single = _interleaved(candidates, images, 1, timing)
     many = _interleaved(candidates, images, batch, timing)
     where, installed = machine(), versions()
@@ -127,32 +126,6 @@ def compare(
         )
         for one, accuracy, name in zip(candidates, accuracies, single.latency, strict=True)
     ]
-
-
-def evaluate(candidate: Candidate, images: Split, done: Callable[[int], None] = lambda _images: None) -> Accuracy:
-    """Return a candidate's accuracy on labelled images.
-
-    Raises:
-        DataError: There are no labels, or the images do not fit the model.
-        ModelError: The model does not return one row of logits for each image.
-    """
-    counter: Counter | None = None
-    for part in images.batches(EVALUATION_BATCH, candidate.spec.inputs):
-        logits = candidate.predict(prepare_feeds(part.feeds, candidate.spec))
-        if logits.ndim != 2:
-            raise ModelError(
-                "a classifier's first output must have the shape (N, classes)",
-                f"{candidate.path}: shape {logits.shape}",
-                "give a classifier",
-            )
-        counter = counter or Counter(logits.shape[1])
-        if part.labels is None:
-            raise DataError("accuracy needs labels", "this data set has none", "give a folder with one sub-folder a class")
-        counter.add(logits.astype(np.float32), part.labels)
-        done(len(part.ids))
-    if counter is None:
-        raise DataError("the split is empty", "0 images", "choose another split")
-    return counter.result()
 
 
 def _interleaved(candidates: Sequence[Candidate], images: Split, batch: int, timing: Timing | None) -> Comparison:

@@ -18,12 +18,12 @@ from edgerec.data.splits import DataSet
 from edgerec.graph.file import with_spec
 from edgerec.runtime import cache
 from edgerec.runtime.errors import ConfigError, ModelError
-from edgerec.runtime.preprocess import normalize
+from edgerec.runtime.preprocess import normalize, prepare_feeds
 from edgerec.runtime.spec import InputSpec, ModelSpec
 from edgerec.train.augment import Policy
 from edgerec.train.batches import TrainBatch, cross_entropy
 from edgerec.train.checkpoint import Checkpoint, fresh_checkpoint
-from edgerec.train.evaluate import logits_of
+from edgerec.train.evaluate import predict_fn
 from edgerec.train.loop import fit
 from edgerec.train.models import Architecture
 from edgerec.train.settings import Optimizer, Settings
@@ -181,7 +181,8 @@ def test_onnx_file_teaches(tmp_path: Path, softmax: bool, batch: int | str) -> N
 
 
 def agreement(student: Checkpoint, teacher: Checkpoint, data: DataSet) -> float:
-    ours, theirs = (logits_of(one.model, data.test, one.spec) for one in (student, teacher))
+    feeds = prepare_feeds(next(data.test.batches(len(data.test), student.spec.inputs)).feeds, student.spec)
+    ours, theirs = (predict_fn(one.model)(feeds) for one in (student, teacher))
     return float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean())
 
 

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from edgerec.data.arrays import from_arrays
 from edgerec.data.splits import DataSet
 from edgerec.runtime.errors import DataError, ModelError
+from edgerec.runtime.preprocess import prepare_feeds
 from edgerec.runtime.spec import InputSpec, ModelSpec
-from edgerec.train.evaluate import check_model, evaluate, evaluating, logits_of, predict_fn
+from edgerec.train.evaluate import check_model, evaluate, evaluating, predict_fn
 
 INPUT = InputSpec(4, 4, color="grey", mean=(0.5,), std=(0.5,))
 SPEC = ModelSpec((INPUT,), ("dark", "bright"))
@@ -42,11 +43,10 @@ def test_a_model_that_is_right() -> None:
     assert accuracy.images == len(images().test)
 
 
-def test_logits_by_hand_and_in_the_splits_order() -> None:
-    split = images().validation
-    pixels = np.concatenate([batch.feeds["input"] for batch in split.batches(7, (INPUT,))])
+def test_logits_by_hand() -> None:
+    pixels = next(images().validation.batches(9, (INPUT,))).feeds["input"]
     expected = ((pixels.astype(np.float64) / 255 - 0.5) / 0.5).mean(axis=(1, 2, 3))
-    logits = logits_of(Brightness().train(), split, SPEC)
+    logits = predict_fn(Brightness().train())(prepare_feeds({"input": pixels}, SPEC))
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, np.stack([-expected, expected], axis=1), atol=1e-6)
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from .checkpoint import fresh_checkpoint as fresh_checkpoint
     from .checkpoint import load_checkpoint as load_checkpoint
     from .checkpoint import save_checkpoint as save_checkpoint
-    from .evaluate import logits_of as logits_of
     from .evaluate import predict_fn as predict_fn
     from .loop import Fitted as Fitted
     from .loop import Step as Step
@@ -53,7 +52,6 @@ _HOMES = {
     "fresh_checkpoint": "checkpoint",
     "load_checkpoint": "checkpoint",
     "load_weights": "weights",
-    "logits_of": "evaluate",
     "policy_for": "augment",
     "predict_fn": "evaluate",
     "recipe_for": "recipes",
@@ -81,7 +79,6 @@ __all__ = [
     "fresh_checkpoint",
     "load_checkpoint",
     "load_weights",
-    "logits_of",
     "policy_for",
     "predict_fn",
     "recipe_for",

@@ -8,14 +8,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from ..benchmarks.accuracy import Accuracy, Counter
+from ..benchmarks.accuracy import Accuracy, count
 from ..data.splits import Split
-from ..runtime.errors import DataError, ModelError
+from ..runtime.errors import ModelError
 from ..runtime.preprocess import prepare_feeds
 from ..runtime.spec import ModelSpec
 
 Logits = npt.NDArray[np.float32]
-EVALUATION_BATCH = 250  # images; larger ones gain nothing on a CPU and cost memory
 
 
 def predict_fn(model: nn.Module) -> Callable[[Mapping[str, npt.NDArray[np.generic]]], Logits]:
@@ -34,19 +33,6 @@ def predict_fn(model: nn.Module) -> Callable[[Mapping[str, npt.NDArray[np.generi
     return predict
 
 
-def logits_of(model: nn.Module, split: Split, spec: ModelSpec) -> Logits:
-    """Return the logits of a whole split, in its order, shape (N, classes).
-
-    Raises:
-        DataError: An image cannot be read, or there is none.
-    """
-    predict = predict_fn(model)
-    logits = [predict(prepare_feeds(batch.feeds, spec)) for batch in split.batches(EVALUATION_BATCH, spec.inputs)]
-    if not logits:
-        raise DataError("the split is empty", "0 images", "choose another split")
-    return np.concatenate(logits)
-
-
 def evaluate(model: nn.Module, split: Split, spec: ModelSpec) -> Accuracy:
     """Return the model's accuracy on a labelled split; the model keeps its mode.
 
@@ -54,23 +40,7 @@ def evaluate(model: nn.Module, split: Split, spec: ModelSpec) -> Accuracy:
         DataError: No labels, no images, or a label outside the model's classes.
         ModelError: The model refuses the images, or returns NaN.
     """
-    return count(model, split, spec).result()
-
-
-def count(model: nn.Module, split: Split, spec: ModelSpec) -> Counter:
-    """Return what `evaluate` counts, so that processes can add up their shares of a split.
-
-    Raises:
-        DataError: No labels, or a label outside the model's classes.
-        ModelError: The model refuses the images, or returns NaN.
-    """
-    counter = Counter(check_model(model, spec))
-    predict = predict_fn(model)
-    for batch in split.batches(EVALUATION_BATCH, spec.inputs):
-        if batch.labels is None:
-            raise DataError("accuracy needs labels", "this data set has none", "give a folder with one sub-folder a class")
-        counter.add(predict(prepare_feeds(batch.feeds, spec)), batch.labels)
-    return counter
+    return count(predict_fn(model), split, spec, check_model(model, spec)).result()
 
 
 def check_model(model: nn.Module, spec: ModelSpec) -> int:

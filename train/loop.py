@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..benchmarks.accuracy import count
 from ..data.splits import DataSet, Split
 from ..runtime.errors import DataError, ModelError
 from ..runtime.spec import ModelSpec
 from .augment import Augment, Policy
 from .batches import Feed, Loss
-from .evaluate import check_model, count
+from .evaluate import check_model, predict_fn
 from .output import Output
 from .precision import compute_dtype, takes_channels_last
 from .processes import Processes
@@ -202,7 +203,7 @@ def _validate(run: Run, data: DataSet, spec: ModelSpec, course: Course) -> float
     if course.settings.ema_decay == 0:
         average_(run.averaged, run.model, 0)
     processes.copy_buffers_(run.averaged)
-    counter = count(run.averaged, data.validation.shard(processes.rank, processes.count), spec)
+    counter = count(predict_fn(run.averaged), data.validation.shard(processes.rank, processes.count), spec, check_model(run.averaged, spec))
     counter.confusion = processes.total(counter.confusion)
     return counter.result().top1
 
