@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from .accuracy import Counter as Counter
     from .accuracy import score as score
     from .accuracy import wilson as wilson
+    from .comparison import Candidate as Candidate
+    from .comparison import compare as compare
+    from .comparison import open_candidate as open_candidate
     from .latency import Comparison as Comparison
     from .latency import Latency as Latency
     from .latency import Speedup as Speedup
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Accuracy": "accuracy",
+    "Candidate": "comparison",
     "Comparison": "latency",
     "Counter": "accuracy",
     "Latency": "latency",
@@ -30,11 +34,13 @@ _HOMES = {
     "Record": "records",
     "Speedup": "latency",
     "Timing": "latency",
+    "compare": "comparison",
     "has_int8_dot": "records",
     "images_per_second": "latency",
     "machine": "records",
     "measure": "latency",
     "measure_interleaved": "latency",
+    "open_candidate": "comparison",
     "score": "accuracy",
     "versions": "records",
     "wilson": "accuracy",
@@ -42,6 +48,7 @@ _HOMES = {
 
 __all__ = [
     "Accuracy",
+    "Candidate",
     "Comparison",
     "Counter",
     "Latency",
@@ -49,11 +56,13 @@ __all__ = [
     "Record",
     "Speedup",
     "Timing",
+    "compare",
     "has_int8_dot",
     "images_per_second",
     "machine",
     "measure",
     "measure_interleaved",
+    "open_candidate",
     "score",
     "versions",
     "wilson",

@@ -11,7 +11,7 @@ from . import options
 from .console import print_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
-    from ..benchmarks.compare import Candidate
+    from ..benchmarks.comparison import Candidate
     from ..benchmarks.records import Record
 
 EXAMPLE = "Example: edgerec bench base.safetensors base.onnx small.int8.onnx --data fashion-mnist --provider cpu --threads 1"
@@ -42,7 +42,7 @@ def bench(
     quiet: options.Quiet = False,
 ) -> None:
     """Measure size, accuracy with its interval, latency percentiles and throughput."""
-    from ..benchmarks.compare import compare, open_candidate
+    from ..benchmarks.comparison import compare, open_candidate
     from ..runtime.providers import parse_options
     from ..runtime.spec import ModelSpec
     from .sources import check_labels, open_images, tell_skipped
@@ -106,8 +106,8 @@ def eager_candidate(path: Path, threads: int | None, factories: "Sequence[str]" 
     """Load a checkpoint for measuring in eager PyTorch."""
     import torch
 
-    from ..benchmarks.compare import Candidate, Feeds
-    from ..train.evaluate import predict_fn
+    from ..benchmarks.comparison import Candidate, Feeds
+    from ..train.evaluation import predict_fn
     from .sources import open_checkpoint, use_threads
 
     count = use_threads(threads)

@@ -143,7 +143,7 @@ def keep(checkpoint: "Checkpoint", images: "DataSet", folder: Path, name: str, *
 
 def measure(images: "DataSet", folder: Path, *, quiet: bool) -> "list[Record]":
     """Measure every stage with one thread: eager PyTorch first, which the speed-ups are against."""
-    from ..benchmarks.compare import compare, open_candidate
+    from ..benchmarks.comparison import compare, open_candidate
 
     candidates = [eager_candidate(folder / "1-trained.safetensors", threads=1)]
     candidates += [

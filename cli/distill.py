@@ -40,7 +40,7 @@ def distill(
     """Train a student on its teacher's answers as well as on the labels."""
     from ..compress.distillation import Distillation, distill
     from ..runtime.files import check_writable
-    from ..train.evaluate import evaluate
+    from ..train.evaluation import evaluate
     from ..train.output import Output
     from ..train.recipes import recipe_for
     from .sources import check_images, check_labels, is_main, open_checkpoint, open_images, tell_skipped, use_threads

@@ -29,7 +29,7 @@ def prune(
     from ..runtime.errors import ConfigError
     from ..runtime.files import check_writable, write_text
     from ..train.checkpoint import save_checkpoint
-    from ..train.evaluate import evaluate
+    from ..train.evaluation import evaluate
     from ..train.plan import PruningPlan
     from .sources import open_checkpoint, open_images
 

@@ -46,7 +46,7 @@ def train(
     from ..runtime.errors import ConfigError
     from ..runtime.files import check_writable
     from ..train.batches import cross_entropy
-    from ..train.evaluate import evaluate
+    from ..train.evaluation import evaluate
     from ..train.loop import fit
     from ..train.output import Output
     from ..train.recipes import recipe_for

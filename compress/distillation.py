@@ -17,7 +17,7 @@ from ..runtime.errors import ConfigError, ModelError
 from ..train.augment import Policy
 from ..train.batches import Loss, TrainBatch
 from ..train.checkpoint import Checkpoint
-from ..train.evaluate import check_model
+from ..train.evaluation import check_model
 from ..train.loop import Progress, fit
 from ..train.output import Output
 from ..train.run import Epoch

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..runtime.errors import ConfigError, ModelError
 from ..train.checkpoint import Checkpoint
-from ..train.evaluate import check_model
+from ..train.evaluation import check_model
 from ..train.plan import PruningPlan, apply_plan
 from .channels import ChannelGroup, find_groups, is_safe, plan_for, width_of
 from .macs import count_macs

@@ -22,7 +22,7 @@ from ..runtime.session import Session, open_session
 from ..runtime.spec import InputSpec, Scores
 from ..train.batches import TrainBatch
 from ..train.checkpoint import Checkpoint
-from ..train.evaluate import predict_fn
+from ..train.evaluation import predict_fn
 from ..train.run import digest
 
 Array = npt.NDArray[np.float32]

@@ -25,7 +25,7 @@ from ..runtime.preprocess import prepare_feeds
 from ..runtime.session import open_session
 from ..runtime.spec import ModelSpec
 from ..train.checkpoint import Checkpoint
-from ..train.evaluate import check_model, evaluating, predict_fn
+from ..train.evaluation import check_model, evaluating, predict_fn
 
 Array = npt.NDArray[np.generic]
 

@@ -23,7 +23,7 @@ from edgerec.runtime.spec import InputSpec, ModelSpec
 from edgerec.train.augment import Policy
 from edgerec.train.batches import TrainBatch, cross_entropy
 from edgerec.train.checkpoint import Checkpoint, fresh_checkpoint
-from edgerec.train.evaluate import predict_fn
+from edgerec.train.evaluation import predict_fn
 from edgerec.train.loop import fit
 from edgerec.train.models import Architecture
 from edgerec.train.settings import Optimizer, Settings

@@ -17,7 +17,7 @@ from edgerec.runtime.spec import InputSpec, ModelSpec
 from edgerec.train.augment import Policy
 from edgerec.train.batches import TrainBatch, cross_entropy
 from edgerec.train.checkpoint import Checkpoint, fresh_checkpoint, load_checkpoint
-from edgerec.train.evaluate import evaluate
+from edgerec.train.evaluation import evaluate
 from edgerec.train.loop import Fitted, Step, fit
 from edgerec.train.models import Architecture
 from edgerec.train.output import Output

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgerec.benchmarks import registry_round
-from edgerec.benchmarks.compare import compare, open_candidate
+from edgerec.benchmarks.comparison import compare, open_candidate
 from edgerec.benchmarks.latency import Timing
 from edgerec.compress import ChannelPruning, prune, quantize
 from edgerec.data import DataSet, from_arrays

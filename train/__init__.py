@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .checkpoint import fresh_checkpoint as fresh_checkpoint
     from .checkpoint import load_checkpoint as load_checkpoint
     from .checkpoint import save_checkpoint as save_checkpoint
-    from .evaluate import predict_fn as predict_fn
+    from .evaluation import predict_fn as predict_fn
     from .loop import Fitted as Fitted
     from .loop import Step as Step
     from .loop import fit as fit
@@ -53,7 +53,7 @@ _HOMES = {
     "load_checkpoint": "checkpoint",
     "load_weights": "weights",
     "policy_for": "augment",
-    "predict_fn": "evaluate",
+    "predict_fn": "evaluation",
     "recipe_for": "recipes",
     "save_checkpoint": "checkpoint",
 }

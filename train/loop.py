@@ -21,7 +21,7 @@ from ..runtime.errors import DataError, ModelError
 from ..runtime.spec import ModelSpec
 from .augment import Augment, Policy
 from .batches import Feed, Loss
-from .evaluate import check_model, predict_fn
+from .evaluation import check_model, predict_fn
 from .output import Output
 from .precision import compute_dtype, takes_channels_last
 from .processes import Processes

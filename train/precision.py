@@ -8,7 +8,7 @@ from torch import nn
 
 from ..runtime.errors import ConfigError
 from ..runtime.spec import ModelSpec
-from .evaluate import evaluating
+from .evaluation import evaluating
 from .settings import Precision
 
 

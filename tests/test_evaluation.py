@@ -10,7 +10,7 @@ from edgerec.data.splits import DataSet
 from edgerec.runtime.errors import DataError, ModelError
 from edgerec.runtime.preprocess import prepare_feeds
 from edgerec.runtime.spec import InputSpec, ModelSpec
-from edgerec.train.evaluate import check_model, evaluate, evaluating, predict_fn
+from edgerec.train.evaluation import check_model, evaluate, evaluating, predict_fn
 
 INPUT = InputSpec(4, 4, color="grey", mean=(0.5,), std=(0.5,))
 SPEC = ModelSpec((INPUT,), ("dark", "bright"))
