@@ -68,7 +68,7 @@ def open_candidate(
         raise ModelError(
             "the model does not say what it expects",
             path,
-            "give --input-size, and --mean, --std or --scale where they differ from the data's",
+            "give --input-size, and --mean, --std or --scale where they are not ImageNet's",
         )
 
     return Candidate(path, session.fit(known), session.predict, session.predict, session.provider, session.threads, session.placement.nodes)

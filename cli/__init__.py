@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = 130
     if code == 130:
-        print("interrupted: files that were there before are unchanged", file=sys.stderr)
+        print("interrupted: files that were there before are unchanged; a training goes on with --resume", file=sys.stderr)
     return code
 
 

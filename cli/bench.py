@@ -1,7 +1,7 @@
 """`edgerec bench`: accuracy against latency, for several files side by side."""
 
 import json as json_module
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,6 +50,10 @@ def bench(
     images = open_images(data, skip_bad=skip_bad, quiet=quiet)
     foreign = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores)
     fed_by_name = None if images.inputs else ModelSpec(())
+
+    def filled(name: str) -> "Callable[[ModelSpec | None], ModelSpec | None]":
+        return lambda known: foreign.fill(known, name) or fed_by_name
+
     candidates: list[Candidate] = []
     for file in files:
         if file.suffix == ".safetensors":
@@ -57,10 +61,7 @@ def bench(
             continue
         settings = parse_options(provider_option)
         candidates.extend(
-            open_candidate(
-                file, provider=name, threads=threads, options=settings, describe=lambda known: foreign.over(known) or fed_by_name
-            )
-            for name in provider
+            open_candidate(file, provider=name, threads=threads, options=settings, describe=filled(file.name)) for name in provider
         )
     for one in candidates:
         check_labels(one.spec, images, one.path.name)
@@ -79,10 +80,9 @@ def show_records(records: "Sequence[Record]", *, quiet: bool = False) -> None:
     first = records[0]
     told = ", ".join(f"{name} {version}" for name, version in first.versions.items())
     wide = ", ".join(first.machine.instructions)
-    say(
-        f"{first.threads} thread(s); one image for p50 to p99, {first.batch} for images/s; {first.machine.cpu}, {first.machine.cores} cores ({wide}); {told}",
-        quiet=quiet,
-    )
+    scored = f"scored on {first.accuracy.images:,} {first.split} images; " if first.accuracy else ""
+    timed = f"{first.threads} thread(s), one image for p50 to p99, {first.batch} for images/s, speed-up of p50"
+    say(f"{scored}{timed}; {first.machine.cpu}, {first.machine.cores} cores ({wide}); {told}", quiet=quiet)
 
 
 def row_of(record: "Record") -> list[str]:

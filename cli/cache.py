@@ -31,6 +31,9 @@ def cache(
             }
         )
         return
+    if not kinds:
+        say(f"the cache is empty: {store.cache_folder()}")
+        return
     print_table(
         str(store.cache_folder()),
         ["kind", "files", "MB"],

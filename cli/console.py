@@ -1,17 +1,14 @@
-"""What the command prints: tables and bars for people on stderr, one JSON document for machines on stdout."""
+"""What the command prints: results on stdout, as tables or one JSON document; remarks, bars and errors on stderr."""
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
-from typing import TYPE_CHECKING
 
 from ..runtime.errors import EdgerecError
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 def print_error(error: EdgerecError) -> None:
@@ -35,19 +32,29 @@ def say(text: str, *, quiet: bool = False) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, quiet: bool = False) -> None:
-    """Print a table for people, on stderr; the first column is text, the others are figures."""
+    """Print a result on stdout: a table, its first column text and the others figures, or a block a row where the terminal is too narrow."""
     if quiet:
         return
-    from rich.table import Table
-
+    lines = list(rows)
     if title:
-        say(title)
-    table = Table(box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    _console().print(table, soft_wrap=False)
+        print(title)
+    widths = [max(len(line[at]) for line in (columns, *lines)) for at in range(len(columns))]
+    if sum(widths) + 2 * (len(widths) - 1) > _width():
+        label = max(len(column) for column in columns)
+        blocks = ["\n".join(f"{column:<{label}}  {cell}" for column, cell in zip(columns, line, strict=True) if cell) for line in lines]
+        print("\n\n".join(blocks))
+        return
+    for line in (columns, *lines):
+        print(
+            "  ".join(
+                f"{cell:<{width}}" if at == 0 else f"{cell:>{width}}" for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+        )
+
+
+def _width() -> int:
+    """Return the terminal's columns; a pipe or a file takes lines of any length."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000
 
 
 class Bar:
@@ -71,10 +78,11 @@ def progress_bar(description: str, total: int | None, *, quiet: bool = False) ->
     if quiet or not sys.stderr.isatty():
         yield Bar(lambda _advance, _completed, _total, _note: None)
         return
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}")
-    with Progress(*columns, console=_console(), transient=True) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(description, total=total, note="")
 
         def update(advance: float | None, completed: float | None, whole: float | None, note: str | None) -> None:
@@ -83,14 +91,6 @@ def progress_bar(description: str, total: int | None, *, quiet: bool = False) ->
                 progress.update(task, note=note)
 
         yield Bar(update)
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    # 60 columns are the narrowest table we lay out; NO_COLOR and FORCE_COLOR are rich's own.
-    width = None if sys.stderr.isatty() or "COLUMNS" in os.environ else 140
-    return Console(stderr=True, highlight=False, width=width)
 
 
 def _plain(value: object) -> object:

@@ -39,13 +39,12 @@ def distill(
 ) -> None:
     """Train a student on its teacher's answers as well as on the labels."""
     from ..compress.distillation import Distillation, distill
-    from ..runtime.files import check_writable
     from ..train.evaluation import evaluate
     from ..train.output import Output
     from ..train.recipes import recipe_for
     from .sources import check_images, check_labels, is_main, open_checkpoint, open_images, tell_skipped, use_threads
 
-    check_writable(output)
+    options.check_output(output, student, teacher)
     use_threads(threads)
     quiet = quiet or not is_main()
     config = Distillation(temperature=temperature, alpha=alpha)

@@ -42,20 +42,25 @@ def export(
     """Write an ONNX file, after it has given PyTorch's answers to the same images at two batch sizes."""
     from ..export import to_onnx
     from ..runtime.errors import ConfigError
-    from ..runtime.files import check_writable
     from .sources import new_checkpoint, open_checkpoint
 
-    check_writable(output)
+    options.check_output(output, Path(model))
     foreign = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores)
+    if model.endswith((".py", ".pth", ".pt")):
+        raise ConfigError(
+            "a model is named by its function, not by a file", model, "write package.module:function, and give a .pth or .pt as --weights"
+        )
     if not model.endswith((".safetensors", ".onnx")):
-        checkpoint = new_checkpoint(model, options.required(foreign.over(None), model), weights=weights)
+        if weights is None:
+            say("no --weights were given: these are random weights")
+        checkpoint = new_checkpoint(model, options.required(foreign.fill(None, model), model), weights=weights)
     else:
         if weights is not None:
             raise ConfigError(
                 "a checkpoint brings its own weights", weights, "leave --weights out, or give package.module:function instead"
             )
         known = open_checkpoint(Path(model), factory)
-        checkpoint = replace(known, spec=options.required(foreign.over(known.spec), model))
+        checkpoint = replace(known, spec=options.required(foreign.fill(known.spec, model), model))
     exported = to_onnx(checkpoint, output, parity_images(checkpoint.spec, data, seed, skip_bad=skip_bad))
     where = "real images" if data else "random images (give --data for real ones)"
     parity = exported.parity

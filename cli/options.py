@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from ..runtime.errors import ConfigError
+from ..runtime.files import check_writable
 from ..runtime.spec import InputSpec, ModelSpec
+from .console import say
 
 Data = Annotated[
     str,
@@ -31,27 +33,25 @@ Factory = Annotated[
     typer.Option("--factory", help="package.module:function that builds your own model, for its checkpoint; may be given more than once."),
 ]
 InputSize = Annotated[
-    str | None, typer.Option("--input-size", help="Instead of what the file says: channels x height x width, such as 3x224x224.")
+    str | None, typer.Option("--input-size", help="For a file that does not say it: channels x height x width, such as 3x224x224.")
 ]
 Mean = Annotated[
     str | None,
-    typer.Option(
-        "--mean", help="Instead of what the file says: per channel, after --scale. For a file that says nothing: ImageNet's, 0 for grey."
-    ),
+    typer.Option("--mean", help="For a file that does not say it: per channel, after --scale. ImageNet's by default, 0 for grey."),
 ]
 Std = Annotated[
     str | None,
-    typer.Option("--std", help="Instead of what the file says: per channel. For a file that says nothing: ImageNet's, 1 for grey."),
+    typer.Option("--std", help="For a file that does not say it: per channel. ImageNet's by default, 1 for grey."),
 ]
 Scale = Annotated[
     float | None,
     typer.Option(
-        "--scale", help="Instead of what the file says: factor on the pixels; 1 for models that take 0..255, then mean is 0 and std 1."
+        "--scale", help="For a file that does not say it: factor on the pixels; 1 for models that take 0..255, then mean is 0 and std 1."
     ),
 ]
-Color = Annotated[str | None, typer.Option("--color", help="Instead of what the file says: rgb, bgr or grey.")]
-Layout = Annotated[str | None, typer.Option("--layout", help="Instead of what the file says: NCHW or NHWC.")]
-Labels = Annotated[Path | None, typer.Option("--labels", help="Instead of what the file says: a text file with one class name a line.")]
+Color = Annotated[str | None, typer.Option("--color", help="For a file that does not say it: rgb, bgr or grey.")]
+Layout = Annotated[str | None, typer.Option("--layout", help="For a file that does not say it: NCHW or NHWC.")]
+Labels = Annotated[Path | None, typer.Option("--labels", help="Instead of the file's: a text file with one class name a line.")]
 ScoresOption = Annotated[str | None, typer.Option("--scores", help="Instead of what the file says: its output is logits or probabilities.")]
 
 
@@ -82,30 +82,34 @@ class Foreign:
     labels: Path | None = None
     scores: str | None = None
 
-    def over(self, known: ModelSpec | None) -> ModelSpec | None:
-        """Return what a file says, with what the options say instead.
+    def fill(self, known: ModelSpec | None, name: str) -> ModelSpec | None:
+        """Return what a file says; where it says nothing, what the options say.
 
-        One rule for every command: what is not said does not follow from the data, so calibration, bench and device agree.
+        One rule for every command: what is not said does not follow from the data, so calibration, bench and device agree. A file that
+        knows its input is believed, and that is said aloud, because a wrong option would cost points of accuracy unseen.
 
         Args:
             known: The file's own spec; None when it has none.
+            name: What the file is called.
 
         Returns:
-            None when neither the file nor an option describes the input.
+            None when neither the file nor `--input-size` describes the input.
 
         Raises:
             ConfigError: An option is malformed or does not fit the others.
         """
         labels = read_labels(self.labels) or (known.labels if known else ())
         scores = self.scores or (known.scores if known else "logits")
-        image = (self.input_size, self.mean, self.std, self.scale, self.color, self.layout)
         if known is None and self.input_size is None:
             return None
-        inputs = known.inputs if known and all(one is None for one in image) else (self._input(known.input if known else None),)
+        given = any(one is not None for one in (self.input_size, self.mean, self.std, self.scale, self.color, self.layout))
+        if known and given:
+            say(f"{name} says itself how its images are prepared; --input-size, --mean and the like are for files that do not")
+        inputs = known.inputs if known else (self.over(InputSpec(224, 224)),)
         return replace(known or ModelSpec(()), inputs=inputs, labels=labels, scores=scores)  # type: ignore[arg-type]  # checked by the record
 
-    def _input(self, known: InputSpec | None) -> InputSpec:
-        start = known or InputSpec(224, 224)
+    def over(self, start: InputSpec) -> InputSpec:
+        """Return an input with what the options say instead."""
         channels, height, width = parse_size(self.input_size) if self.input_size else (start.channels, start.height, start.width)
         same = channels == start.channels
         # Another scale or number of channels makes the known mean and std meaningless.
@@ -132,9 +136,21 @@ def required(spec: ModelSpec | None, given: object) -> ModelSpec:
         raise ConfigError(
             "the model does not say what it expects",
             given,
-            "give --input-size, and --mean, --std or --scale where they are not ImageNet's",
+            "give --input-size, such as 3x224x224, and --mean, --std or --scale where they are not ImageNet's",
         )
     return spec
+
+
+def check_output(output: Path, *inputs: Path) -> None:
+    """Find out before any work that the output cannot be written, or would replace an input.
+
+    Raises:
+        ConfigError: The output is one of the inputs.
+        OutputError: It cannot be written.
+    """
+    if output.resolve() in [one.resolve() for one in inputs]:
+        raise ConfigError("the output would replace the input", output, "give another name")
+    check_writable(output)
 
 
 def read_text(path: Path) -> str:

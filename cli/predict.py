@@ -36,7 +36,7 @@ def predict(
     from ..runtime.session import open_session
 
     session = open_session(model, provider=provider, threads=threads, options=parse_options(provider_option))
-    spec = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores).over(session.spec)
+    spec = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores).fill(session.spec, model.name)
     recognizer = Recognizer(session, spec, top=top)
     portions = (images[at : at + PORTION] for at in range(0, len(images), PORTION))
     found = ((path, best) for portion in portions for path, best in zip(portion, recognizer.predict_batch(portion), strict=True))

@@ -33,11 +33,15 @@ def prune(
     from ..train.plan import PruningPlan
     from .sources import open_checkpoint, open_images
 
-    check_writable(output)
+    options.check_output(output, checkpoint)
+    if [speedup, ratio, apply].count(None) != 2:
+        raise ConfigError(
+            "pruning needs exactly one target",
+            "none" if speedup is ratio is apply else "several",
+            "give one of --speedup 2, --ratio 0.5, --apply plan.json",
+        )
     if plan:
         check_writable(plan)
-    if apply and (speedup is not None or ratio is not None):
-        raise ConfigError("a plan says what to remove", apply, "give either --apply, or --speedup or --ratio")
     images = open_images(data, quiet=quiet).validation if data else None
     before = open_checkpoint(checkpoint, factory)
     result = (

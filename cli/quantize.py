@@ -27,7 +27,9 @@ def quantize(
     data: options.Data,
     output: options.Output,
     method: Annotated[str, typer.Option("--method", help="How ranges follow from activations: percentile or minmax.")] = "percentile",
-    samples: Annotated[int, typer.Option("--samples", min=1, help="Calibration images.")] = 512,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="Calibration images; 512, or as many as there are, by default.")
+    ] = None,
     input_size: options.InputSize = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -42,16 +44,17 @@ def quantize(
 ) -> None:
     """Quantize to 8 bits: U8 activations, S8 weights per channel, ranges from real calibration images."""
     from ..compress.quantization import Quantization
-    from ..runtime.files import check_writable
     from .sources import open_images, tell_skipped
 
-    check_writable(output)
-    config = Quantization(method=method, samples=samples)  # type: ignore[arg-type]  # the record checks it
+    options.check_output(output, model)
+    config = Quantization(method=method, samples=samples or Quantization().samples)  # type: ignore[arg-type]  # the record checks it
     images = open_images(data, skip_bad=skip_bad, quiet=quiet)
     foreign = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores)
     result = quantize_file(model, images, output, config, foreign, quiet=quiet)
     skipped = tell_skipped(images.calibration, quiet=quiet)
     report = result.report
+    if samples and report.images < samples:
+        say(f"the data has {report.images} calibration images; {samples} were asked for", quiet=quiet)
     kinds = sorted({*report.quantized, *report.left_float})
     rows = [[kind, str(report.quantized.get(kind, 0)), str(report.left_float.get(kind, 0))] for kind in kinds]
     print_table("nodes", ["operator", "int8", "float"], rows, quiet=quiet or json)
@@ -70,20 +73,19 @@ def quantize_file(
 ) -> "Quantized":
     """Quantize a file with a data set's calibration images and write the result."""
     from ..compress.quantization import quantize
-    from ..graph.file import load_onnx, read_spec, save_onnx
+    from ..graph.file import load_onnx, read_spec, save_onnx, with_spec
     from ..runtime.spec import ModelSpec
     from .sources import check_labels
 
     model = load_onnx(source)
-    known = (foreign or options.Foreign()).over(read_spec(model)) or (None if images.inputs else ModelSpec(()))
+    known = (foreign or options.Foreign()).fill(read_spec(model), source.name) or (None if images.inputs else ModelSpec(()))
     spec = _named_like(options.required(known, source), model)
     check_labels(spec, images, source.name)
     chosen = images.calibration.take(config.samples)
     with progress_bar("calibrate", len(chosen), quiet=quiet) as bar:
-        result = quantize(model, _feeds(chosen, spec, bar), config)
+        # What was typed for a foreign file travels inside the new one.
+        result = quantize(with_spec(model, spec), _feeds(chosen, spec, bar), config)
     save_onnx(result.model, output)
-    if result.report.images < config.samples:
-        say(f"the data has {result.report.images} calibration images; {config.samples} were asked for", quiet=quiet)
     return result
 
 

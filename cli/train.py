@@ -44,7 +44,6 @@ def train(
 ) -> None:
     """Train a model; `torchrun --nproc-per-node N -m edgerec train ...` spreads one run over N processes."""
     from ..runtime.errors import ConfigError
-    from ..runtime.files import check_writable
     from ..train.batches import cross_entropy
     from ..train.evaluation import evaluate
     from ..train.loop import fit
@@ -52,7 +51,7 @@ def train(
     from ..train.recipes import recipe_for
     from .sources import check_images, continued, data_spec, is_main, new_checkpoint, open_images, tell_skipped, use_threads
 
-    check_writable(output)
+    options.check_output(output, Path(model))
     count, quiet = use_threads(threads), quiet or not is_main()
     images = open_images(data, skip_bad=skip_bad, quiet=quiet)
     policy = training.choose_policy(augment, images.name, mixup)
@@ -66,7 +65,7 @@ def train(
         settings = changes.over(recipe_for(model), seed)
         spec = data_spec(images, "train", model=model, augment=asdict(policy), **asdict(settings))
         if input_size:
-            spec = replace(spec, inputs=options.required(options.Foreign(input_size).over(spec), input_size).inputs)
+            spec = replace(spec, inputs=(options.Foreign(input_size).over(spec.input),))
         start = new_checkpoint(model, spec, width=width, seed=seed, weights=weights)
     check_images((images.train, images.validation, images.test), quiet=quiet)
     with progress_bar("train", None, quiet=quiet) as bar:

@@ -63,7 +63,7 @@ def decode(source: Path | bytes) -> Pixels:
         Image.DecompressionBombError,
         Warning,  # where the caller makes warnings errors
     ) as error:
-        raise DataError("the image cannot be decoded", f"{name} ({error})", "replace the file, or leave it out with --skip-bad") from error
+        raise DataError("the image cannot be decoded", f"{name} ({error})", "replace the file, or leave it out") from error
 
 
 def to_pixels(image: npt.NDArray[np.generic], spec: InputSpec) -> Pixels:

@@ -178,6 +178,8 @@ def open_session(
 def _load(file: Path | bytes, provider: Provider, threads: int, options: Mapping[str, str]) -> "InferenceSession":
     if isinstance(file, Path) and not file.is_file():
         raise ModelError("the model file does not exist", file, "check the path")
+    if isinstance(file, Path) and file.suffix in (".safetensors", ".pth", ".pt"):
+        raise ModelError("this is no ONNX file", file, "export it first: edgerec export")
     onnxruntime = load_onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads

@@ -495,3 +495,41 @@ def test_a_model_that_refuses_the_shape(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.syspath_prepend(tmp_path)
     assert "input-size" in error_of(capsys, "export", "square_model:build", "--input-size", "3x5x5", "-o", str(tmp_path / "o.onnx"))
     assert not (tmp_path / "o.onnx").exists()
+
+
+def test_what_was_typed_for_a_foreign_file_travels_inside_the_new_one(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare, out = str(_without_metadata(exported / "a.onnx", tmp_path)), str(tmp_path / "bare.int8.onnx")
+    assert main(["quantize", bare, "--data", str(exported / "data"), "--input-size", "1x12x12", "-o", out, "-q"]) == 0
+    capsys.readouterr()
+    assert main(["predict", out, str(exported / "data" / "dark" / "0.png"), "--json"]) == 0
+
+
+def test_a_file_that_knows_its_input_is_believed_aloud(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["bench", str(exported / "a.onnx"), "--data", str(exported / "data"), "--json"]
+    assert main([*arguments, "--scale", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)[0]["accuracy"]["top1"] == 1.0
+    assert "a.onnx says itself" in err
+
+
+def test_an_output_never_replaces_its_input(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (exported / "a.onnx").read_bytes()
+    error_of(capsys, "quantize", str(exported / "a.onnx"), "--data", str(exported / "data"), "-o", str(exported / "a.onnx"))
+    error_of(capsys, "prune", str(exported / "a.safetensors"), "--speedup", "2", "-o", str(exported / "a.safetensors"))
+    assert (exported / "a.onnx").read_bytes() == before
+
+
+def test_tables_go_to_stdout_and_fit_narrow_terminals(
+    exported: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["bench", str(exported / "a.onnx"), "--data", str(exported / "data")]
+    assert main(arguments) == 0
+    wide = capsys.readouterr().out.splitlines()
+    assert (len(wide), wide[0].split()[0], wide[1].split()[0]) == (2, "model", "a.onnx")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(arguments) == 0
+    narrow = capsys.readouterr().out.splitlines()
+    assert max(map(len, narrow)) <= 60
+    assert narrow[0].split() == ["model", "a.onnx"]

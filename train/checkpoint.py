@@ -131,7 +131,7 @@ def _rebuilt(architecture: Architecture | None, stored: str | None, given: str |
             raise ModelError(
                 "this checkpoint's model is built by your own code, which is not imported because a file says so",
                 f"{path} ({stored})",
-                f"give it again: {stored}",
+                f"give it again: --factory {stored}",
             )
         if given != stored:
             raise ModelError("this checkpoint was made with another factory", f"{given}, the file says {stored}", f"give {stored}")

@@ -163,8 +163,19 @@ def digest(model: nn.Module) -> str:
 def _same_run(saved: dict[str, object], own: dict[str, object], path: Path) -> None:
     differ = sorted(name for name in saved.keys() | own.keys() if saved.get(name) != own.get(name))
     if differ:
-        told = ", ".join(f"{name} {saved.get(name)!r:.60} became {own.get(name)!r:.60}" for name in differ)
+        told = ", ".join(_difference(name, saved.get(name), own.get(name)) for name in differ if name != "spec" or differ == ["spec"])
         raise ModelError("the interrupted training was another one", f"{path}: {told}", "train without --resume, or give the same options")
+
+
+def _difference(name: str, old: object, new: object) -> str:
+    """Say what changed, the innermost values only."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        both = cast("dict[str, object]", old), cast("dict[str, object]", new)
+        changed = [key for key in both[0] if both[0][key] != both[1].get(key)]
+        return ", ".join(_difference(key, both[0][key], both[1].get(key)) for key in changed)
+    if name == "spec":
+        return "the model's input, labels or history"
+    return f"{name} {old!s:.20} became {new!s:.20}"
 
 
 def _named(prefix: str, tensors: Mapping[str, Tensor]) -> State:

@@ -85,7 +85,7 @@ def _unpickle(path: Path) -> object:
     except Exception as error:
         raise ModelError(
             "this is not a plain state dict, and anything else in a pickle could run code",
-            f"{path} ({type(error).__name__}: {_first_line(error)})",
+            f"{path} ({type(error).__name__})",
             "save it with torch.save(model.state_dict(), path)",
         ) from error
 
@@ -117,7 +117,3 @@ def _shapes(name: str, given: Tensor, wanted: Tensor) -> str:
 def _listed(what: str, names: Iterable[str]) -> str:
     names = list(names)
     return f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]
