@@ -2,12 +2,18 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options, training
 from .console import print_json, progress_bar, say
+
+if TYPE_CHECKING:
+    from ..data.splits import DataSet
+    from ..train.augment import Policy
+    from ..train.checkpoint import Checkpoint
+    from ..train.settings import Settings
 
 EXAMPLE = "Example: edgerec train --model resnet20 --data fashion-mnist -o base.safetensors"
 
@@ -48,8 +54,7 @@ def train(
     from ..train.evaluation import evaluate
     from ..train.loop import fit
     from ..train.output import Output
-    from ..train.recipes import recipe_for
-    from .sources import check_images, continued, data_spec, is_main, new_checkpoint, open_images, tell_skipped, use_threads
+    from .sources import check_images, is_main, open_images, tell_skipped, use_threads
 
     options.check_output(output, Path(model))
     count, quiet = use_threads(threads), quiet or not is_main()
@@ -59,14 +64,9 @@ def train(
     if model.endswith(".safetensors"):
         if width is not None or weights is not None or input_size:
             raise ConfigError("a checkpoint brings its own width, weights and input size", model, "leave these options out")
-        start = continued(Path(model), images, factory)
-        settings = changes.over(recipe_for(start.architecture.name if start.architecture else start.factory or ""), seed)
+        start, settings = _continued(Path(model), images, factory, changes, seed)
     else:
-        settings = changes.over(recipe_for(model), seed)
-        spec = data_spec(images, "train", model=model, augment=asdict(policy), **asdict(settings))
-        if input_size:
-            spec = replace(spec, inputs=(options.Foreign(input_size).over(spec.input),))
-        start = new_checkpoint(model, spec, width=width, seed=seed, weights=weights)
+        start, settings = _new(model, images, policy, changes, seed, input_size=input_size, width=width, weights=weights)
     check_images((images.train, images.validation, images.test), quiet=quiet)
     with progress_bar("train", None, quiet=quiet) as bar:
         trained = fit(
@@ -88,3 +88,34 @@ def train(
     if json:
         known = {"model": model, "epochs": len(trained.history), "threads": count, "skipped": skipped, "output": str(output)}
         print_json({**known, "validation_top1": trained.best.top1, "test": asdict(test)})
+
+
+def _continued(path: Path, images: "DataSet", factories: list[str], changes: training.Changes, seed: int) -> "tuple[Checkpoint, Settings]":
+    """Return a checkpoint to train further, and its model's recipe."""
+    from ..train.recipes import recipe_for
+    from .sources import continued
+
+    start = continued(path, images, factories)
+    return start, changes.over(recipe_for(start.architecture.name if start.architecture else start.factory or ""), seed)
+
+
+def _new(
+    model: str,
+    images: "DataSet",
+    policy: "Policy",
+    changes: training.Changes,
+    seed: int,
+    *,
+    input_size: str | None,
+    width: float | None,
+    weights: Path | None,
+) -> "tuple[Checkpoint, Settings]":
+    """Return a fresh model for a data set, and its recipe."""
+    from ..train.recipes import recipe_for
+    from .sources import data_spec, new_checkpoint
+
+    settings = changes.over(recipe_for(model), seed)
+    spec = data_spec(images, "train", model=model, augment=asdict(policy), **asdict(settings))
+    if input_size:
+        spec = replace(spec, inputs=(options.Foreign(input_size).over(spec.input),))
+    return new_checkpoint(model, spec, width=width, seed=seed, weights=weights), settings

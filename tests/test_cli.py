@@ -320,11 +320,19 @@ def test_cache_lists_and_clears(own_cache: Path, capsys: pytest.CaptureFixture[s
     assert cache.entries() == []
 
 
+# A process whose parent runs in the background inherits that SIGINT is ignored.
+INTERRUPTIBLE = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from edgerec.cli import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for child processes")
 def test_an_interrupt_is_130_and_leaves_old_files_intact(tmp_path: Path) -> None:
     target = tmp_path / "a.safetensors"
     target.write_bytes(b"old")
-    command = [sys.executable, "-m", "edgerec", "train", "--model", "cnn", "--data", "mnist-8k", "--epochs", "500", "-o", str(target)]
+    arguments = ["train", "--model", "cnn", "--data", "mnist-8k", "--epochs", "500", "-o", str(target)]
+    command = [sys.executable, "-c", INTERRUPTIBLE, *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("epoch 1: ")
@@ -334,7 +342,7 @@ def test_an_interrupt_is_130_and_leaves_old_files_intact(tmp_path: Path) -> None
     assert "Traceback" not in err
     assert "interrupted" in err
     assert target.read_bytes() == b"old"
-    assert main([*command[3:], "--epochs", "2", "--resume"]) == 1, "other settings are another run"
+    assert main([*arguments, "--epochs", "2", "--resume"]) == 1, "other settings are another run"
     assert target.read_bytes() == b"old"
 
 
