@@ -167,7 +167,7 @@ def judge(records: "Sequence[Record]") -> str:
     assert last.accuracy is not None
     assert last.speedup is not None  # there are several rows
     drop = 100 * (first.accuracy.top1 - last.accuracy.top1)
-    told = f"int8 is {last.speedup.ratio:.1f}x as fast as eager PyTorch, at {drop:+.2f} points of top-1 lost"
+    told = f"int8 is {last.speedup.ratio:.1f}x as fast as eager PyTorch; top-1 {-drop:+.2f} points"
     if last.speedup.ratio >= SPEEDUP_BAR and drop <= DROP_BAR:
         return told
     if not has_int8_dot(first.machine):

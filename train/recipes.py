@@ -15,8 +15,7 @@ RECIPES: dict[str, Settings] = {
     "rnn": Settings(epochs=8, optimizer=Optimizer("adamw", 5e-3, 0.01, clip_norm=1.0), schedule=_ONE_CYCLE),
     "rnn_gru": Settings(epochs=8, optimizer=Optimizer("adamw", 5e-3, 0.01, clip_norm=1.0), schedule=_ONE_CYCLE),
     "attention": Settings(epochs=8, optimizer=Optimizer("adamw", 6e-3, 0.01), schedule=_ONE_CYCLE),
-    # bf16 takes three times as long for its small matrices (49 tokens).
-    "vit_tiny": Settings(epochs=4, optimizer=Optimizer("adamw", 1e-3, 0.05, clip_norm=1.0), schedule=_ONE_CYCLE, precision="fp32"),
+    "vit_tiny": Settings(epochs=3, optimizer=Optimizer("adamw", 1e-3, 0.05, clip_norm=1.0), schedule=_ONE_CYCLE),
     "resnet8": Settings(epochs=8, optimizer=Optimizer("sgd", 0.3, 5e-4), schedule=_ONE_CYCLE),
     "resnet20": Settings(epochs=6, optimizer=Optimizer("sgd", 0.2, 5e-4), schedule=_ONE_CYCLE),
     "resnet32": Settings(epochs=4, optimizer=Optimizer("sgd", 0.2, 5e-4), schedule=_ONE_CYCLE),
