@@ -63,9 +63,9 @@ class Files:
         """
         try:
             return decode(self.root / self.paths[row])
-        except DataError:
+        except DataError as error:
             if not self.skip_bad:
-                raise
+                raise DataError(error.problem, error.given, "replace the file, or leave out what is damaged with --skip-bad") from error
             self.skipped.add(row)
             return None
 
