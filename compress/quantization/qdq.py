@@ -1,130 +1,266 @@
-"""Decide what becomes int8 and write the QuantizeLinear/DequantizeLinear pairs.
+"""Write a scheme into a model as QuantizeLinear/DequantizeLinear pairs that ONNX Runtime's CPU provider fuses into int8 kernels."""
 
-First version: ONNX Runtime's own QDQ writer places the pairs, from ranges that `calibration` observed.
-"""
-
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import onnx
+import onnx.helper
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from ...runtime.providers import load_onnxruntime
+from .indexing import Graph, clip_bounds
+from .placement import PRODUCTS
+from .scheme import Grid, IntegerWeight, Scheme, spread
 
-# Operators that ONNX Runtime's CPU provider fuses into int8 kernels, or lets int8 pass through. Mul, Sigmoid, HardSigmoid and Softmax stay
-# float: they are the gates of SiLU, hard-swish, squeeze-excite and attention, where 8 bits cost the most accuracy.
-_CONV_NET_OPS = (
-    "Add",
-    "AveragePool",
-    "Clip",
-    "Concat",
-    "Conv",
-    "Flatten",
-    "Gemm",
-    "GlobalAveragePool",
-    "LeakyRelu",
-    "MatMul",
-    "MaxPool",
-    "Pad",
-    "Relu",
-    "Reshape",
-    "Resize",
-    "Slice",
-    "Split",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-)
-# In transformers everything between the products stays float: an int8 LayerNorm or residual stream costs points of accuracy for no time.
-_TRANSFORMER_OPS = ("Conv", "Gemm", "MatMul")
-PRODUCTS = frozenset({"Conv", "Gemm", "MatMul"})
-_ACTIVATIONS = frozenset({"Clip", "LeakyRelu", "Relu"})
-_FUSING_OPS = PRODUCTS | {"Add"}
+# Half of int32's range: the other half is for the products that the kernel adds to the bias.
+_MAX_BIAS = 2**30
 
 
-def nodes_to_quantize(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes that become int8, in the order of the graph.
+def write_qdq(model: ModelProto, scheme: Scheme) -> ModelProto:
+    """Return the model with its weights as integers and a Q/DQ pair on every tensor that an int8 node reads or writes.
 
-    Fewer kinds do so when the model contains attention or layer normalisation. An Add of a constant and an activation that does not follow
-    a product or a sum stay float: they are pieces of hard-swish and of batch norms that could not be folded.
-    """
-    op_types = _op_types_for(model)
-    constants = {one.name for one in model.graph.initializer}
-    producer = {name: node for node in model.graph.node for name in node.output}
-    names: list[str] = []
-    for node in model.graph.node:
-        fits = node.op_type in op_types
-        if node.op_type == "Add":
-            fits = fits and not constants & set(node.input)
-        elif node.op_type in _ACTIVATIONS:
-            before = producer.get(node.input[0])
-            fits = fits and before is not None and before.name in names and before.op_type in _FUSING_OPS
-        if fits:
-            names.append(node.name)
-    return names
-
-
-def tensors_to_observe(model: onnx.ModelProto, nodes: Collection[str]) -> list[str]:
-    """Return the float tensors that these nodes read or write, in the order of the graph."""
-    floats = float_tensors(model) - {one.name for one in model.graph.initializer}
-    touched = [name for node in model.graph.node if node.name in nodes for name in (*node.input, *node.output)]
-    return [name for name in dict.fromkeys(touched) if name in floats]
-
-
-def float_tensors(model: onnx.ModelProto) -> set[str]:
-    """Return the names of all float32 tensors with a known type."""
-    known = (*model.graph.input, *model.graph.value_info, *model.graph.output)
-    return {one.name for one in known if one.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
-
-
-def insert_qdq(
-    model: onnx.ModelProto, nodes: Sequence[str], ranges: Mapping[str, tuple[float, float]], *, per_channel: bool
-) -> onnx.ModelProto:
-    """Return the model with int8 weights and quantized activations: U8 asymmetric activations, S8 symmetric weights.
-
-    On x86 only this pair has fast kernels, and its result is exact where the CPU has VNNI.
+    A tensor that an int8 node writes keeps its name behind the pair; in front of it, it is `NAME_raw`. Of a tensor that a float node writes,
+    float nodes read it as it is and int8 nodes read `NAME_dequantized`. A Relu or Clip whose bounds are the ends of its output's grid is left out:
+    quantizing does its work.
 
     Args:
         model: Prepared float model; it is not changed.
-        nodes: Names of the nodes to quantize, at least one.
-        ranges: (low, high) of every tensor of `tensors_to_observe`.
-        per_channel: One weight scale for each output channel instead of one for the tensor.
-
-    Raises:
-        ProviderError: onnxruntime is not installed.
+        scheme: What becomes int8, and on which grids. An output of an int8 node without a grid stays float.
     """
-    load_onnxruntime()  # says what to install; the names below come from a package of the same wheel
-    from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
-
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    data: dict[str, TensorData | tuple[object, ...]] = {
-        name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()
-    }
-    quantizer = QDQQuantizer(
-        copied,
-        per_channel=per_channel,
-        reduce_range=False,
-        weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QUInt8,
-        tensors_range=TensorsData(CalibrationMethod.MinMax, data),
-        nodes_to_quantize=list(nodes),
-        nodes_to_exclude=[],
-        op_types_to_quantize=sorted({node.op_type for node in model.graph.node if node.name in nodes}),
-        extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
-    )
-    quantizer.quantize_model()
-    quantizer.model.topological_sort()  # the writer appends its nodes at the end
-    quantized: onnx.ModelProto = quantizer.model.model
-    del quantized.metadata_props[:]  # the writer leaves a mark of its own
-    quantized.metadata_props.extend(model.metadata_props)
-    quantized.producer_name, quantized.producer_version = model.producer_name, model.producer_version
-    return quantized
+    writer = _Writer(model, scheme)
+    nodes = _read_ones([*writer.nodes()], [one.name for one in model.graph.output])
+    written = ModelProto()
+    written.CopyFrom(model)
+    del written.graph.node[:]
+    written.graph.node.extend(nodes)
+    kept = [one for one in model.graph.initializer if one.name in _names_read(nodes)]
+    del written.graph.initializer[:]
+    written.graph.initializer.extend([*kept, *writer.constants.values()])
+    gone = {one.name for one in model.graph.value_info} - {name for node in nodes for name in node.output}
+    infos = [one for one in model.graph.value_info if one.name not in gone]
+    del written.graph.value_info[:]
+    written.graph.value_info.extend(infos)
+    return written
 
 
-def _op_types_for(model: onnx.ModelProto) -> tuple[str, ...]:
-    weighted = {name for node in model.graph.node if node.op_type in ("MatMul", "Mul") for name in node.input}
-    for node in model.graph.node:
-        is_attention = node.op_type == "Softmax" and node.output[0] in weighted  # a classifier's last Softmax weighs nothing
-        if is_attention or node.op_type == "LayerNormalization":
-            return _TRANSFORMER_OPS
-    return _CONV_NET_OPS
+def fit_to_bias(weight: IntegerWeight, bias: npt.NDArray[np.float32], input_scale: float) -> IntegerWeight:
+    """Return the weight with a larger scale in the channels whose bias would overflow int32, and only there.
+
+    A bias is stored in units of input scale * weight scale. A channel with tiny weights and a large bias, such as a dead one after batch norm
+    was folded in, would wrap around.
+
+    Args:
+        weight: Rounded weight.
+        bias: One value an output channel.
+        input_scale: Scale of the activation that meets the weight.
+    """
+    least = np.abs(bias.astype(np.float64)) / (_MAX_BIAS * input_scale)
+    if not (weight.scale < least).any():
+        return weight
+    needed = np.maximum(weight.scale, least.max() if weight.axis is None else least)
+    scale = np.nextafter(needed.astype(np.float32), np.float32(np.inf))
+    scale = np.where(weight.scale < least, scale, weight.scale).astype(np.float32)
+    ratio = spread(weight.scale / scale, weight.values.ndim, weight.axis)
+    return IntegerWeight(np.rint(weight.values * ratio).astype(np.int8), scale, weight.axis)
+
+
+class _Writer:
+    """The state of one pass over the graph."""
+
+    def __init__(self, model: ModelProto, scheme: Scheme) -> None:
+        self.graph = Graph.of(model)
+        self.scheme = scheme
+        self.inputs = [one.name for one in model.graph.input]
+        self.constants: dict[str, TensorProto] = {}
+        self.quantized: dict[str, str] = {}  # tensor to the name of its integers
+        self.read_as: dict[str, str] = {}  # tensor to what int8 nodes read
+        self.written: set[str] = set()  # weights that have their DequantizeLinear
+        self.weights = dict(scheme.weights)
+        for node in self.graph.nodes:
+            if self._is_int8(node) and node.op_type in PRODUCTS and node.input[1] in self.weights:
+                bias = self._bias_of(node)
+                if bias is not None:
+                    weight = self.weights[node.input[1]]
+                    self.weights[node.input[1]] = fit_to_bias(weight, bias, scheme.activations[node.input[0]].scale)
+
+    def nodes(self) -> Iterator[NodeProto]:
+        """Yield the new graph's nodes in an order in which they can run."""
+        for name in self.inputs:
+            yield from self._pair_for_readers(name)
+        for node in self.graph.nodes:
+            if not self._is_int8(node):
+                yield node
+                for name in node.output:
+                    yield from self._pair_for_readers(name)
+            elif not self._absorber_of(node):
+                yield from self._int8_node(node)
+
+    def _int8_node(self, node: NodeProto) -> Iterator[NodeProto]:
+        output = self._output_of(node)
+        if node.op_type == "HardSigmoid":
+            yield from self._shifted(node, f"{output}_raw")
+            yield from self._gate(node, f"{output}_raw", output)
+            return
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        if node.op_type == "Pad":
+            yield from self._pad(copy, output)
+            return
+        for index, name in enumerate(node.input):
+            copy.input[index] = self.read_as.get(name, name)
+        if node.op_type in PRODUCTS and node.input[1] in self.weights:
+            yield from self._integers_(node, copy)
+        grid = self.scheme.activations.get(output)
+        if grid is None:
+            copy.output[0] = output
+            yield copy
+            return
+        copy.output[0] = f"{output}_raw"
+        yield copy
+        last = self.graph.producer[output]
+        if last.op_type == "HardSigmoid":
+            yield from self._gate(last, f"{output}_raw", output)
+        else:
+            yield from self._pair(f"{output}_raw", output, grid, output)
+        self.read_as[output] = output
+
+    def _shifted(self, node: NodeProto, result: str) -> Iterator[NodeProto]:
+        """Add to a HardSigmoid's input what its line is off zero by; one int8 Add does this and the step to another grid."""
+        source, (_, shift) = node.input[0], _line(node)
+        constants = self._grid(f"{result}_shift", Grid.covering(0, shift))
+        one = self._constant(f"{result}_shift_quantized", np.array([255], np.uint8))
+        yield _dequantize([one, *constants], f"{result}_shift", None)
+        yield onnx.helper.make_node("Add", [self.read_as.get(source, source), f"{result}_shift"], [result], node.name)
+
+    def _gate(self, node: NodeProto, source: str, output: str) -> Iterator[NodeProto]:
+        """Quantize a shifted HardSigmoid input on the grid whose ends clip it to [0, 1], and read the integers as the result.
+
+        So a kernel that quantizes its output computes the gate of a squeeze-excite block or of hard-swish on the way.
+        """
+        slope, _ = _line(node)
+        self.quantized[output] = f"{output}_quantized"
+        inputs = [source, *self._grid(f"{output}_gate", Grid(float(np.float32(1 / (255 * slope))), 0))]
+        yield onnx.helper.make_node("QuantizeLinear", inputs, [self.quantized[output]], f"{output}_quantize")
+        inputs = [self.quantized[output], *self._grid(output, self.scheme.activations[output])]
+        yield onnx.helper.make_node("DequantizeLinear", inputs, [output], f"{output}_dequantize")
+        self.read_as[output] = output
+
+    def _pad(self, node: NodeProto, output: str) -> Iterator[NodeProto]:
+        """Pad the integers: ONNX Runtime has no int8 form of DQ, Pad, Q."""
+        grid = self.scheme.activations[output]
+        scale, zero_point = self._grid(output, grid)
+        node.input[0] = self.quantized[node.input[0]]
+        while len(node.input) < 3:
+            node.input.append("")
+        node.input[2] = zero_point
+        self.quantized[output] = node.output[0] = f"{output}_quantized"
+        yield node
+        yield onnx.helper.make_node("DequantizeLinear", [node.output[0], scale, zero_point], [output], f"{output}_dequantize")
+        self.read_as[output] = output
+
+    def _is_int8(self, node: NodeProto) -> bool:
+        return node.name in self.scheme.nodes
+
+    def _absorber_of(self, node: NodeProto) -> NodeProto | None:
+        """Return the int8 node whose kernel does the work of this Relu or Clip."""
+        if node.op_type not in ("Clip", "HardSigmoid", "Relu") or node.input[0] in self.scheme.activations or not self._is_int8(node):
+            return None
+        producer = self.graph.producer.get(node.input[0])
+        grid = self.scheme.activations.get(node.output[0])
+        if producer is None or not self._is_int8(producer) or grid is None:
+            return None
+        if node.op_type == "HardSigmoid":
+            return producer
+        low, high = clip_bounds(node, self.graph)
+        step = grid.scale / 2  # a grid that ends within half a step of a bound rounds to the same values
+        return producer if grid.low >= low - step and grid.high <= high + step else None
+
+    def _output_of(self, node: NodeProto) -> str:
+        readers = self.graph.consumers.get(node.output[0], ())
+        absorbed = len(readers) == 1 and self._absorber_of(readers[0]) is not None
+        return readers[0].output[0] if absorbed else node.output[0]
+
+    def _pair_for_readers(self, name: str) -> Iterator[NodeProto]:
+        """Quantize a tensor that a float node, or nobody, wrote, for the int8 nodes that read it."""
+        grid = self.scheme.activations.get(name)
+        if grid is not None and any(self._is_int8(node) for node in self.graph.consumers.get(name, ())):
+            self.read_as[name] = f"{name}_dequantized"
+            yield from self._pair(name, self.read_as[name], grid, name)
+
+    def _pair(self, source: str, result: str, grid: Grid, name: str) -> Iterator[NodeProto]:
+        constants = self._grid(name, grid)
+        self.quantized[name] = f"{name}_quantized"
+        yield onnx.helper.make_node("QuantizeLinear", [source, *constants], [self.quantized[name]], f"{name}_quantize")
+        yield onnx.helper.make_node("DequantizeLinear", [self.quantized[name], *constants], [result], f"{name}_dequantize")
+
+    def _grid(self, name: str, grid: Grid) -> tuple[str, str]:
+        scale = self._constant(f"{name}_scale", np.array(grid.scale, np.float32))
+        return scale, self._constant(f"{name}_zero_point", np.array(grid.zero_point, grid.dtype))
+
+    def _integers_(self, node: NodeProto, copy: NodeProto) -> Iterator[NodeProto]:
+        """Let `copy` read int8 weights and an int32 bias, the bias in units of input scale * weight scale."""
+        weight = self.weights[node.input[1]]
+        name = f"{node.input[1]}_dequantized"
+        if name not in self.written:
+            self.written.add(name)
+            yield self._dequantized(node.input[1], weight.values, weight.scale, weight.axis)
+        copy.input[1] = name
+        bias = self._bias_of(node)
+        if bias is not None:
+            del copy.input[2:]
+            copy.input.append(f"{node.name}_bias_dequantized")
+            scale = np.float32(self.scheme.activations[node.input[0]].scale) * weight.scale  # in float32, as a runtime multiplies them
+            integers = np.rint(bias / scale.astype(np.float64)).astype(np.int32)
+            yield self._dequantized(f"{node.name}_bias", integers, scale, None if weight.axis is None else 0)
+
+    def _bias_of(self, node: NodeProto) -> npt.NDArray[np.float32] | None:
+        """Return the bias, with what a HardSigmoid behind it needs added."""
+        last = self.graph.producer[self._output_of(node)]
+        bias = numpy_helper.to_array(self.graph.constants[node.input[2]]) if len(node.input) > 2 and node.input[2] else None
+        if last.op_type != "HardSigmoid":
+            return bias
+        shift = np.float32(_line(last)[1])
+        return shift + (np.zeros(self.weights[node.input[1]].scale.shape, np.float32) if bias is None else bias)
+
+    def _dequantized(self, name: str, integers: npt.NDArray[np.generic], scale: npt.NDArray[np.float32], axis: int | None) -> NodeProto:
+        zero = np.zeros(scale.shape, integers.dtype)
+        inputs = [
+            self._constant(f"{name}_{part}", array) for part, array in (("quantized", integers), ("scale", scale), ("zero_point", zero))
+        ]
+        return _dequantize(inputs, f"{name}_dequantized", axis)
+
+    def _constant(self, name: str, array: npt.NDArray[np.generic]) -> str:
+        self.constants[name] = numpy_helper.from_array(np.asarray(array), name)
+        return name
+
+
+def _line(node: NodeProto) -> tuple[float, float]:
+    """Return a HardSigmoid's slope, and what must be added to its input so that the line goes through 0."""
+    factors = {one.name: one.f for one in node.attribute}
+    slope = factors.get("alpha", 0.2)  # ONNX's default
+    return slope, factors.get("beta", 0.5) / slope
+
+
+def _dequantize(inputs: list[str], output: str, axis: int | None) -> NodeProto:
+    node = onnx.helper.make_node("DequantizeLinear", inputs, [output], output)
+    if axis is not None:
+        node.attribute.append(onnx.helper.make_attribute("axis", axis))
+    return node
+
+
+def _read_ones(nodes: list[NodeProto], outputs: list[str]) -> list[NodeProto]:
+    """Leave out a DequantizeLinear that nobody reads: all readers of its tensor take the integers."""
+    read = _names_read(nodes) | {*outputs}
+    return [node for node in nodes if node.op_type != "DequantizeLinear" or node.output[0] in read]
+
+
+def _names_read(nodes: list[NodeProto]) -> set[str]:
+    return {name for node in _all_nodes(nodes) for name in node.input}
+
+
+def _all_nodes(nodes: list[NodeProto]) -> Iterator[NodeProto]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _all_nodes(list(graph.node))

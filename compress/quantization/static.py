@@ -10,7 +10,7 @@ from ...graph.file import read_spec, with_spec
 from ...runtime.errors import ConfigError, ModelError
 from .calibration import METHODS, Feeds, Method, observe
 from .preparation import prepare
-from .qdq import PRODUCTS, float_tensors, insert_qdq, nodes_to_quantize, tensors_to_observe
+from .old_qdq import PRODUCTS, float_tensors, insert_qdq, nodes_to_quantize, tensors_to_observe
 
 _NOT_OFFERED = {"entropy": "onnxruntime 1.32's entropy calibration returns the same ranges as its min-max"}
 _RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
