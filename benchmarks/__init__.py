@@ -8,9 +8,16 @@ if TYPE_CHECKING:
     from .accuracy import Counter as Counter
     from .accuracy import score as score
     from .accuracy import wilson as wilson
+    from .audit import Audit as Audit
+    from .audit import audit as audit
     from .comparison import Candidate as Candidate
     from .comparison import compare as compare
     from .comparison import open_candidate as open_candidate
+    from .difference import Difference as Difference
+    from .difference import compare_tensors as compare_tensors
+    from .findings import Finding as Finding
+    from .kernel_times import KernelTimes as KernelTimes
+    from .kernel_times import time_kernels as time_kernels
     from .latency import Comparison as Comparison
     from .latency import Latency as Latency
     from .latency import Speedup as Speedup
@@ -18,52 +25,75 @@ if TYPE_CHECKING:
     from .latency import images_per_second as images_per_second
     from .latency import measure as measure
     from .latency import measure_interleaved as measure_interleaved
+    from .profiling import profile_nodes as profile_nodes
     from .records import Machine as Machine
     from .records import Record as Record
     from .records import has_int8_dot as has_int8_dot
     from .records import machine as machine
     from .records import versions as versions
+    from .sequential import Verdict as Verdict
+    from .sequential import decide as decide
 
 _HOMES = {
     "Accuracy": "accuracy",
+    "Audit": "audit",
     "Candidate": "comparison",
     "Comparison": "latency",
     "Counter": "accuracy",
+    "Difference": "difference",
+    "Finding": "findings",
+    "KernelTimes": "kernel_times",
     "Latency": "latency",
     "Machine": "records",
     "Record": "records",
     "Speedup": "latency",
     "Timing": "latency",
+    "Verdict": "sequential",
+    "audit": "audit",
     "compare": "comparison",
+    "compare_tensors": "difference",
+    "decide": "sequential",
     "has_int8_dot": "records",
     "images_per_second": "latency",
     "machine": "records",
     "measure": "latency",
     "measure_interleaved": "latency",
     "open_candidate": "comparison",
+    "profile_nodes": "profiling",
     "score": "accuracy",
+    "time_kernels": "kernel_times",
     "versions": "records",
     "wilson": "accuracy",
 }
 
 __all__ = [
     "Accuracy",
+    "Audit",
     "Candidate",
     "Comparison",
     "Counter",
+    "Difference",
+    "Finding",
+    "KernelTimes",
     "Latency",
     "Machine",
     "Record",
     "Speedup",
     "Timing",
+    "Verdict",
+    "audit",
     "compare",
+    "compare_tensors",
+    "decide",
     "has_int8_dot",
     "images_per_second",
     "machine",
     "measure",
     "measure_interleaved",
     "open_candidate",
+    "profile_nodes",
     "score",
+    "time_kernels",
     "versions",
     "wilson",
 ]

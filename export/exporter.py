@@ -16,7 +16,7 @@ from onnx import ModelProto
 from onnxscript.optimizer import optimize_ir
 from torch import nn
 
-from ..graph.cleanup import clean
+from ..graph.exported import clean
 from ..graph.file import with_spec, writing_onnx
 from ..graph.parity import Answer, Parity, Tolerance, check, compare
 from ..runtime.errors import ConfigError, ModelError
@@ -32,7 +32,7 @@ Array = npt.NDArray[np.generic]
 OUTPUT = "logits"
 _TRACED_BATCH = 2  # torch.export takes a batch of 1 for a constant
 _FEWEST_IMAGES = 3  # one alone, and two together
-_EXPORTER_OPSET = 18  # the lowest that torch's exporter writes itself; `graph.cleanup.clean` goes down from there
+_EXPORTER_OPSET = 18  # the lowest that torch's exporter writes itself; `graph.exported.clean` goes down from there
 _FOLD_UP_TO = 2**28  # elements; the exporter's own limit leaves the gates of an LSTM to be sorted again at every load
 
 

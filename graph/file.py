@@ -15,7 +15,7 @@ from ..runtime.spec import METADATA_KEY, ModelSpec
 
 # Opset 17 runs on ONNX Runtime 1.12 (2022) and TensorRT 8.5 (JetPack 5); torch's exporter writes 18. onnxscript's converter goes from
 # 18 to 17 for no graph with a Pad or a ReduceMean, that is for no residual and no pooled network (torch 2.13, onnxscript 0.7), so
-# `graph.cleanup.lower_opset` does it. A graph with an operator that 17 does not know (an antialiased Resize, say) stays at 18.
+# `graph.opset.lower_opset_` does it. A graph with an operator that 17 does not know (an antialiased Resize, say) stays at 18.
 OPSET = 17
 # IR 8 is the version that came with opset 17 and 18; torch writes 10, which only ONNX Runtime 1.18 (2024) and later read.
 IR_VERSION = 8

@@ -2,66 +2,88 @@
 
 import onnx_ir as ir
 
-from .shapes import Shape
+from .editing import only_user, replace_
+from .shapes import Shape, infer_shapes
 
 Shapes = dict[str, Shape]
 
 
-def pool_(node: ir.Node, shapes: Shapes) -> None:
+def spell_for_kernels_(model: ir.Model) -> bool:
+    """Apply every rule of this module wherever it fits."""
+    shapes = infer_shapes(ir.to_proto(model), 2)
+    changed = False
+    for node in tuple(model.graph):
+        if node.graph is None or node.domain:  # a rule before it took it out
+            continue
+        if node.op_type == "Transpose":
+            changed |= transpose_key_(node, shapes)
+        elif node.op_type == "ReduceMean":
+            changed |= pool_(node, shapes)
+        elif node.op_type == "Erf":
+            changed |= gelu_(node)
+    return changed
+
+
+def pool_(node: ir.Node, shapes: Shapes) -> bool:
     """Turn a mean over the pixels of (N, C, H, W) into `GlobalAveragePool`, and a Flatten where the dimensions go away.
 
     The pool has blocked float and int8 kernels; `ReduceMean` has neither, and makes the runtime reorder the whole feature map first.
     """
     image = node.inputs[0]
     if image is None or len(_shape(image, shapes)) != 4 or _axes(node) not in ([2, 3], [-2, -1]):
-        return
+        return False
     output = node.outputs[0]
     pool = ir.Node("", "GlobalAveragePool", [image], name=f"{node.name}_pool")
     steps = [pool]
     if not node.attributes.get_int("keepdims", 1):
         pool.outputs[0].name = f"{output.name}_pooled"
         steps.append(ir.Node("", "Flatten", [pool.outputs[0]], [ir.AttrInt64("axis", 1)], name=f"{node.name}_flatten"))
-    _replace([node], steps)
+    replace_([node], steps)
+    return True
 
 
-def transpose_key_(node: ir.Node, shapes: Shapes) -> None:
+def transpose_key_(node: ir.Node, shapes: Shapes) -> bool:
     """Transpose attention's keys at once: torch's exporter merges two dimensions, swaps the last two and splits them again.
 
     ONNX Runtime joins a Transpose with the MatMul after it, not through a Reshape: with `gelu_` 8 % of vit_tiny's time.
     """
-    split = _only_user(node)
+    split = only_user(node)
     merge = node.inputs[0].producer() if node.inputs[0] is not None else None
     if (
         merge is None
         or split is None
         or {merge.op_type, split.op_type} != {"Reshape"}
-        or list(node.attributes["perm"].as_ints()) != [0, 2, 1]
+        or list(node.attributes.get_ints("perm", ())) != [0, 2, 1]
     ):
-        return
+        return False
     source = merge.inputs[0]
     before, middle, after = (_shape(value, shapes) for value in (source, node.outputs[0], split.outputs[0]))
     known = len(before) == 4 and None not in before and len(middle) == 3
-    if known and after == (*before[:2], before[3], before[2]) and middle[1:] == after[2:]:
-        swapped = ir.Node("", "Transpose", [source], [ir.AttrInt64s("perm", [0, 1, 3, 2])], name=node.name)
-        _replace([split], [swapped])
+    if not known or after != (*before[:2], before[3], before[2]) or middle[1:] != after[2:]:
+        return False
+    swapped = ir.Node("", "Transpose", [source], [ir.AttrInt64s("perm", [0, 1, 3, 2])], name=node.name)
+    replace_([split], [swapped])
+    return True
 
 
-def gelu_(node: ir.Node) -> None:
+def gelu_(node: ir.Node) -> bool:
     """Turn x * (0.5 * (1 + erf(..))) into (x * (1 + erf(..))) * 0.5, the order that ONNX Runtime knows as one Gelu.
 
     A product with a power of two is exact, so no value changes (short of underflow).
     """
-    one_plus = _only_user(node)
-    half = _only_user(one_plus) if one_plus is not None and one_plus.op_type == "Add" else None
-    product = _only_user(half) if half is not None and half.op_type == "Mul" else None
+    one_plus = only_user(node)
+    half = only_user(one_plus) if one_plus is not None and one_plus.op_type == "Add" else None
+    product = only_user(half) if half is not None and half.op_type == "Mul" else None
     if half is None or product is None or product.op_type != "Mul":
-        return
+        return False
     constant = next((index for index, value in enumerate(half.inputs) if _is_half(value)), None)
     other = next((index for index, value in enumerate(product.inputs) if value is not half.outputs[0]), None)
-    if constant is not None and other is not None:
-        point_five, x = half.inputs[constant], product.inputs[other]
-        half.replace_input_with(constant, x)
-        product.replace_input_with(other, point_five)
+    if constant is None or other is None:
+        return False
+    point_five, x = half.inputs[constant], product.inputs[other]
+    half.replace_input_with(constant, x)
+    product.replace_input_with(other, point_five)
+    return True
 
 
 def _shape(value: ir.Value | None, shapes: Shapes) -> Shape:
@@ -69,6 +91,8 @@ def _shape(value: ir.Value | None, shapes: Shapes) -> Shape:
 
 
 def _axes(node: ir.Node) -> list[int]:
+    if "axes" in node.attributes:  # before opset 18
+        return sorted(node.attributes.get_ints("axes", ()))
     value = ir.convenience.get_const_tensor(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
     return sorted(value.numpy().tolist()) if value is not None else []
 
@@ -80,14 +104,3 @@ def _is_half(value: ir.Value | None) -> bool:
         and value.const_value.size == 1
         and float(value.const_value.numpy().item()) == 0.5
     )
-
-
-def _only_user(node: ir.Node) -> ir.Node | None:
-    uses = tuple(node.outputs[0].uses())
-    return uses[0].node if len(uses) == 1 and not node.outputs[0].is_graph_output() else None
-
-
-def _replace(old: list[ir.Node], new: list[ir.Node]) -> None:
-    """Put `new` in the place of `old`; the result of the last keeps its name."""
-    assert isinstance(old[-1].graph, ir.Graph)  # the caller walks a model's main graph
-    ir.convenience.replace_nodes_and_values(old[-1].graph, old[-1], old, new, [old[-1].outputs[0]], [new[-1].outputs[0]])

@@ -21,7 +21,7 @@ LIMIT_VARIABLE = "EDGEREC_CACHE_LIMIT_MB"
 DEFAULT_LIMIT_MB = 4096
 
 DOWNLOADS = "data"  # written by data/download.py, under their own names
-KINDS = (DOWNLOADS, "teacher-logits")
+KINDS = (DOWNLOADS, "teacher-logits", "kernel-times", "peak")
 
 _STORED = re.compile(r"[0-9a-f]{32}")  # the names that `path_of` gives
 

@@ -139,6 +139,7 @@ def open_session(
     options: Mapping[str, str] | None = None,
     allow_fallback: bool = False,
     min_on_provider: float = 0.9,
+    optimise: bool = True,
 ) -> Session:
     """Load an ONNX file on one provider and prove that the provider runs it.
 
@@ -149,6 +150,7 @@ def open_session(
         options: Options of the provider, as ONNX Runtime documents them.
         allow_fallback: Accept that nodes run on the CPU instead.
         min_on_provider: Smallest fraction of nodes that must run on the provider.
+        optimise: Let ONNX Runtime rewrite the graph; without it every node computes what its operator says.
 
     Raises:
         ModelError: The file is missing or damaged, or ONNX Runtime cannot run it.
@@ -159,7 +161,7 @@ def open_session(
     if threads is not None and threads < 1:
         raise ConfigError("threads must be at least 1", threads, "leave it out to use every core")
     count = threads or usable_cores()
-    ort = _load(file, chosen, count, options or {})
+    ort = _load(file, chosen, count, options or {}, optimise=optimise)
     placement = Placement(_count_nodes(ort))
     if not allow_fallback:
         _check_placement(ort.get_providers(), placement, chosen, min_on_provider)
@@ -175,7 +177,7 @@ def open_session(
     )
 
 
-def _load(file: Path | bytes, provider: Provider, threads: int, options: Mapping[str, str]) -> "InferenceSession":
+def _load(file: Path | bytes, provider: Provider, threads: int, options: Mapping[str, str], *, optimise: bool) -> "InferenceSession":
     if isinstance(file, Path) and not file.is_file():
         raise ModelError("the model file does not exist", file, "check the path")
     if isinstance(file, Path) and file.suffix in (".safetensors", ".pth", ".pt"):
@@ -185,6 +187,8 @@ def _load(file: Path | bytes, provider: Provider, threads: int, options: Mapping
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 4  # what goes wrong is raised; ONNX Runtime would print it as well
+    if not optimise:
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     wanted = [(provider.ort_name, dict(options))]
     if provider.name != "cpu":

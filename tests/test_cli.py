@@ -156,7 +156,7 @@ def test_the_same_command_gives_the_same_bytes(exported: Path) -> None:
 def test_help_names_every_verb_and_each_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     told = capsys.readouterr().out
-    for verb in ("train", "prune", "distill", "export", "quantize", "bench", "predict", "demo", "cache"):
+    for verb in ("train", "prune", "distill", "export", "quantize", "bench", "diff", "inspect", "predict", "demo", "cache"):
         assert verb in told
         assert main([verb, "--help"]) == 0
         assert f"Example: edgerec {verb}" in " ".join(capsys.readouterr().out.split())
@@ -176,7 +176,7 @@ def test_unknown_names_list_the_choices(tmp_path: Path, capsys: pytest.CaptureFi
     assert "openvino" in error_of(capsys, "bench", str(exported / "a.onnx"), "--data", str(exported / "data"), "--provider", "gpu")
     assert "folder" in error_of(capsys, "train", "--model", "cnn", "--data", "mnist-8k", "--augment", "wild", "-o", out)
     assert "percentile" in error_of(
-        capsys, "quantize", str(exported / "a.onnx"), "--data", "mnist-8k", "--method", "entropy", "-o", str(tmp_path / "a.onnx")
+        capsys, "quantize", str(exported / "a.onnx"), "--data", "mnist-8k", "--method", "median", "-o", str(tmp_path / "a.onnx")
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgerec.export import Exported, to_onnx
-from edgerec.graph.cleanup import clean
+from edgerec.graph.exported import clean
 from edgerec.graph.file import IR_VERSION, OPSET, load_onnx, read_spec
 from edgerec.graph.parity import Answer, Tolerance
 from edgerec.graph.shapes import count_macs

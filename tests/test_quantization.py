@@ -14,13 +14,10 @@ import onnx.helper
 import onnx.numpy_helper
 import onnxruntime
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto
 
 from edgerec.compress.quantization import Quantization, Quantized, quantize
-from edgerec.compress.quantization.calibration import TensorStatistics
-from edgerec.compress.quantization.preparation import prepare
+from edgerec.graph.cleanup import normalise
 from edgerec.graph.file import read_spec, with_spec
 from edgerec.runtime.errors import ConfigError, DataError, ModelError
 from edgerec.runtime.session import open_session
@@ -159,7 +156,7 @@ def test_foreign_opsets(opset: int, weights_as_inputs: bool) -> None:
 
 def test_preparation_changes_nothing_but_the_form() -> None:
     model = conv_net(opset=8, weights_as_inputs=True)
-    assert run(prepare(model), feeds()) == pytest.approx(run(model, feeds()), abs=1e-5)
+    assert run(normalise(model).model, feeds()) == pytest.approx(run(model, feeds()), abs=1e-5)
 
 
 def test_fixed_batch_uses_whole_batches_only() -> None:
@@ -278,7 +275,7 @@ def test_gates_stay_float() -> None:
     model = g.model(("n", 3, 12, 12), g.add("Flatten", last))
     report = quantize(model, [feeds()]).report
     assert report.quantized["Conv"] == 3
-    assert report.left_float == {"Add": 1, "Clip": 1, "Div": 1, "HardSigmoid": 1, "Mul": 2}
+    assert report.left_float == {"HardSigmoid": 2, "Mul": 2}
 
 
 def test_recurrent_layers_stay_float_and_the_report_says_so() -> None:
@@ -292,36 +289,6 @@ def test_recurrent_layers_stay_float_and_the_report_says_so() -> None:
     assert result.report.left_float["GRU"] == 1
     assert any("recurrent" in note for note in result.report.notes)
     assert sqnr(run(model, feeds(shape=(12, 12))), run(result.model, feeds(shape=(12, 12)))) > 20
-
-
-@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=2, max_size=60))
-def test_statistics_do_not_depend_on_order_or_batching(values: list[float]) -> None:
-    array = np.array(values, np.float32)
-    whole, parts = TensorStatistics("t"), TensorStatistics("t")
-    whole.add(array)
-    order = np.random.default_rng(len(values)).permutation(len(values))
-    for part in np.array_split(array[order], 2):
-        parts.add(part)
-    assert (whole.low, whole.high) == (parts.low, parts.high) == (float(array.min()), float(array.max()))
-    assert whole.exponent == parts.exponent
-    assert (whole.counts == parts.counts).all()
-
-
-@pytest.mark.parametrize("percentile", [90.0, 99.0, 99.9])
-def test_percentile_against_numpy(percentile: float) -> None:
-    values = np.random.default_rng(0).laplace(size=20_000).astype(np.float32)
-    statistics = TensorStatistics("t")
-    statistics.add(values)
-    low, high = statistics.range("percentile", percentile)
-    exact = np.quantile(np.abs(values), percentile / 100, method="inverted_cdf")
-    bin_width = 2.0**statistics.exponent / 8192
-    assert -low == high == pytest.approx(exact, abs=bin_width)
-
-
-def test_percentile_never_exceeds_what_was_seen() -> None:
-    statistics = TensorStatistics("t")
-    statistics.add(np.array([0, 1, 2, 3], np.float32))
-    assert statistics.range("percentile", 100) == statistics.range("minmax", 100) == (0, 3)
 
 
 WRONG: dict[str, Iterable[dict[str, Array]]] = {
@@ -376,19 +343,17 @@ def test_unknown_domain_is_refused() -> None:
 def test_model_that_cannot_run_is_refused() -> None:
     g = Graph()
     model = g.model(("n", 3, 12, 12), g.conv("nowhere", 3, 10), width=None)
-    with pytest.raises(ModelError, match="cannot be prepared"):
+    with pytest.raises(ModelError, match="cannot load this model"):
         quantize(model, [feeds()])
 
 
-@pytest.mark.parametrize("fields", [{"method": "entropy"}, {"method": "best"}, {"percentile": 0.999}, {"percentile": 101}, {"samples": 0}])
+@pytest.mark.parametrize("fields", [{"method": "best"}, {"percentile": 0.999}, {"percentile": 101}, {"samples": 0}])
 def test_settings_out_of_range_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ConfigError) as caught:
         Quantization(**fields)
     assert caught.value.problem
     assert caught.value.given
     assert caught.value.fix
-    if fields.get("method") == "entropy":
-        assert "min-max" in caught.value.problem
 
 
 def test_function_and_package_do_not_hide_each_other() -> None:

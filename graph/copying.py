@@ -1,0 +1,35 @@
+"""Copies of models beyond 2 GiB: protobuf copies through one serialized message, which can be no larger."""
+
+from collections.abc import Callable
+
+from onnx import GraphProto, ModelProto, TensorProto
+
+
+def copy_model(model: ModelProto, keep: Callable[[TensorProto], bool] = lambda tensor: True) -> ModelProto:
+    """Return a copy that shares nothing with the model, made piece by piece.
+
+    Args:
+        model: A model of any size, each of its tensors below 2 GiB.
+        keep: Which initializers are copied; all by default.
+    """
+    copy = ModelProto()
+    for field, value in model.ListFields():
+        if field.name != "graph":
+            _put(copy, field.name, value)
+    for field, value in model.graph.ListFields():
+        if field.name != "initializer":
+            _put(copy.graph, field.name, value)
+    for tensor in model.graph.initializer:
+        if keep(tensor):
+            copy.graph.initializer.add().CopyFrom(tensor)
+    return copy
+
+
+def _put(message: ModelProto | GraphProto, name: str, value: object) -> None:
+    target = getattr(message, name)
+    if hasattr(target, "extend"):
+        target.extend(value)
+    elif hasattr(target, "CopyFrom"):
+        target.CopyFrom(value)
+    else:
+        setattr(message, name, value)
