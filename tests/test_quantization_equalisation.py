@@ -167,7 +167,7 @@ def test_a_clip_is_not_moved_into_the_values() -> None:
     model, feeds = build(text), {"x": images(64)["x"] * 10}
     constants = {node.output[0]: node for node in model.graph.node if node.op_type == "Constant"}
     for name, node in constants.items():
-        model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(node.attribute[0].f), name))
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(node.attribute[0].f, np.float32), name))
         model.graph.node.remove(node)
     equalised = equalise(model, statistics_of(model, feeds, "bd"))
     before, after = values_of(model, feeds), values_of(equalised.model, feeds)

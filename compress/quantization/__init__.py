@@ -4,13 +4,56 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .static import Quantization as Quantization
-    from .static import QuantizationReport as QuantizationReport
-    from .static import Quantized as Quantized
-    from .static import quantize as quantize
+    from .budget import Budget as Budget
+    from .correction import Corrections as Corrections
+    from .engine import Limit as Limit
+    from .engine import quantize as quantize
+    from .fitting import calibrate as calibrate
+    from .overrides import Layer as Layer
+    from .placement import Rules as Rules
+    from .report import LayerReport as LayerReport
+    from .report import QuantizationReport as QuantizationReport
+    from .report import Quantized as Quantized
+    from .settings import Quantization as Quantization
+    from .statistics import Statistics as Statistics
+    from .statistics import merge as merge
+    from .statistics_file import load_statistics as load_statistics
+    from .statistics_file import save_statistics as save_statistics
 
-_HOMES = {"Quantization": "static", "QuantizationReport": "static", "Quantized": "static", "quantize": "static"}
-__all__ = ["Quantization", "QuantizationReport", "Quantized", "quantize"]
+_HOMES = {
+    "Budget": "budget",
+    "Corrections": "correction",
+    "Layer": "overrides",
+    "LayerReport": "report",
+    "Limit": "engine",
+    "Quantization": "settings",
+    "QuantizationReport": "report",
+    "Quantized": "report",
+    "Rules": "placement",
+    "Statistics": "statistics",
+    "calibrate": "fitting",
+    "load_statistics": "statistics_file",
+    "merge": "statistics",
+    "quantize": "engine",
+    "save_statistics": "statistics_file",
+}
+__all__ = [
+    "Budget",
+    "Corrections",
+    "Layer",
+    "LayerReport",
+    "Limit",
+    "Quantization",
+    "QuantizationReport",
+    "Quantized",
+    "Rules",
+    "Statistics",
+    "calibrate",
+    "load_statistics",
+    "merge",
+    "quantize",
+    "save_statistics",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -1,194 +1,223 @@
-"""Observe the range of activations over real images, one image at a time.
+"""Observe what tensors do on real images: one streaming pass, one image a run.
 
-Memory does not grow with the number of images: each tensor keeps its exact minimum and maximum and one histogram of
-absolute values. The histogram's upper end is always a power of two and doubles by adding bins in pairs, so the result
-does not depend on the order of the images.
+Larger batches would not be faster (their activations leave the caches), and a run of one image makes the elements of the histogram
+depend on that image alone. Threads work on different images, which keeps them busier than sharing one; the sum does not depend on who
+saw which. A model that was exported for a fixed number of images gets that many.
 """
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal, get_args
+import hashlib
+import json
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from functools import reduce
+from itertools import islice
+from threading import Lock
 
-import numpy as np
-import numpy.typing as npt
 import onnx
-import onnx.helper
 
+from ...graph.execution import first_bad_tensor, has_nan, open_model
+from ...runtime.cores import usable_cores
 from ...runtime.errors import DataError, ModelError
-from ...runtime.session import open_session
+from ...runtime.session import Session
+from ...runtime.spec import InputSpec
+from .feeds import Feeds, images_at_once, runs_of
+from .histogram import Floats
+from .statistics import Accumulator, Key, Statistics, TensorStatistics
+from .taps import Tap, tapped
 
-Feeds = Mapping[str, npt.NDArray[np.generic]]
-Method = Literal["percentile", "minmax"]
-METHODS: tuple[Method, ...] = get_args(Method)
-
-_BINS = 8192
-# A tensor's histogram takes every k-th element so that one image adds at most about this many; k is odd, to not walk along one column.
-_SAMPLES_PER_IMAGE = 32768
-
-
-class TensorStatistics:
-    """What one tensor did over all images so far.
-
-    Attributes:
-        name: The tensor's name.
-        low: Smallest value.
-        high: Largest value.
-        exponent: The histogram covers absolute values in [0, 2**exponent).
-        counts: Values in each of its equal bins.
-    """
-
-    def __init__(self, name: str) -> None:
-        """Start with no values."""
-        self.name = name
-        self.low = math.inf
-        self.high = -math.inf
-        self.exponent = -100  # smaller values count as zero
-        self.counts = np.zeros(_BINS, np.int64)
-
-    def add(self, values: npt.NDArray[np.float32]) -> None:
-        """Add the values that one image gave.
-
-        Raises:
-            ModelError: A value is infinite or NaN.
-        """
-        low, high = float(values.min()), float(values.max())
-        if not math.isfinite(low + high):
-            raise ModelError(
-                "the model computes NaN or infinity on calibration images",
-                f"tensor {self.name!r}",
-                "check the model and the scale of its input",
-            )
-        self.low, self.high = min(self.low, low), max(self.high, high)
-        if largest := max(-low, high):
-            self._widen(math.frexp(largest)[1])
-        stride = values.size // _SAMPLES_PER_IMAGE | 1
-        # The factor is a power of two: the product is exact, and a value stays in its bin whatever the range was at first.
-        bins = np.abs(values.ravel()[::stride]) * math.ldexp(_BINS, -self.exponent)
-        self.counts += np.bincount(bins.astype(np.int32), minlength=_BINS)
-
-    def _widen(self, exponent: int) -> None:
-        while self.exponent < exponent:
-            folded = self.counts.reshape(-1, 2).sum(axis=1)
-            self.counts[: _BINS // 2] = folded
-            self.counts[_BINS // 2 :] = 0
-            self.exponent += 1
-
-    def range(self, method: Method, percentile: float) -> tuple[float, float]:
-        """Return the (low, high) that 8 bits should cover.
-
-        Args:
-            method: `minmax` covers everything, `percentile` cuts the largest absolute values.
-            percentile: Share of the values that is kept, percent.
-        """
-        if method == "minmax":
-            return self.low, self.high
-        cumulative = np.cumsum(self.counts)
-        last = int(np.searchsorted(cumulative, cumulative[-1] * (percentile / 100)))
-        top = math.ldexp((last + 1) / _BINS, self.exponent)
-        return max(self.low, -top), min(self.high, top)
+_MOST_WORKERS = 2  # each holds the activations of its image and what leaves the graph
+# What these give is held until it is added up; more at once hardly saves time.
+_RUNS_AT_ONCE = 8
+# Images may overshoot the range of pixels a little (resampling) and need not fill it, but over a calibration set not by that much.
+_OVERSHOOT = 0.1
+_LEAST_SHARE = 0.25
 
 
 def observe(
-    model: onnx.ModelProto, tensors: Sequence[str], calibration: Iterable[Feeds], samples: int
-) -> tuple[dict[str, TensorStatistics], int]:
-    """Run the float model on calibration images and return the statistics of `tensors` and the number of images used.
+    model: onnx.ModelProto,
+    tensors: Sequence[str],
+    calibration: Iterable[Feeds],
+    samples: int,
+    *,
+    key: Key | None = None,
+    threads: int | None = None,
+) -> Statistics:
+    """Run the float model on calibration images and return what `tensors` do.
+
+    The result is the same, bit for bit, for any order, batching or sharding of the images. Minima and maxima are exact. The histograms take
+    every k-th element of an image, see `taps.stride_for`.
 
     Args:
-        model: Prepared float model.
+        model: Prepared float model; it is not changed.
         tensors: Names of float tensors in it.
         calibration: Batches of ready input arrays by input name; read up to `samples` images.
         samples: Largest number of images.
+        key: What the statistics belong to; by default the model and nothing about the data.
+        threads: Threads of ONNX Runtime; by default the cores this process may use.
 
     Raises:
         DataError: No image, or fewer than a model with a fixed batch takes at once, or names, shapes, types or values that do not fit the model's inputs.
-        ModelError: A tensor becomes infinite or NaN on these images.
+        ModelError: An observed tensor becomes infinite or NaN on these images, or an output NaN; the first such node is named.
     """
-    session = open_session(_with_outputs(model, tensors).SerializeToString())
-    statistics = {name: TensorStatistics(name) for name in tensors}
-    seen = 0
-    size = session.fixed_batch or 1
-    for feeds in _runs(_checked(model, calibration), size, samples):
-        seen += len(next(iter(feeds.values())))
-        arrays = {**session.run(feeds), **feeds}
-        for name, one in statistics.items():
-            one.add(arrays[name].astype(np.float32, copy=False))
+    count = threads or usable_cores()
+    workers = min(count, _MOST_WORKERS)
+    opener = _Opener(model, tensors, count // workers)
+    queue = _Queue(runs_of(model, calibration, samples))
+    with ThreadPoolExecutor(workers) as pool, closing(queue):
+        parts = list(pool.map(_work, [opener] * workers, [queue] * workers))
+    size = images_at_once(model)
+    seen = size * sum(part.runs for part in parts)
     if not seen:
         raise DataError(
             f"calibration needs at least {size} image{'s' if size > 1 else ''}, which is what the model takes at once",
             f"fewer were given, or samples is {samples}",
             "give a larger calibration split, or raise samples",
         )
-    return statistics, seen
+    found = {name: _together([part.totals[name].result() for part in parts if part.runs]) for name in tensors}
+    return Statistics(found, seen, key or key_of(model))
 
 
-def _with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
-    tapped = onnx.ModelProto()
-    tapped.CopyFrom(model)
-    present = {one.name for one in (*tapped.graph.output, *tapped.graph.input)}
-    tapped.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in tensors if name not in present)
-    return tapped
+def key_of(model: onnx.ModelProto, inputs: Sequence[InputSpec] = (), data: str = "", *, shard: int = 0, shards: int = 1) -> Key:
+    """Return what statistics of a model on some images belong to.
+
+    Args:
+        model: The prepared float model.
+        inputs: What turns images into its inputs.
+        data: Names the images: the data set's fingerprint, the split and how many.
+        shard: Which part of them this is.
+        shards: Into how many parts they are divided, for several processes or machines.
+    """
+    preprocessing = json.dumps([asdict(one) for one in inputs], sort_keys=True)
+    return Key(_hash_of(model), hashlib.sha256(preprocessing.encode()).hexdigest(), data, shards, (shard,))
 
 
-def _runs(calibration: Iterable[Feeds], size: int, samples: int) -> Iterator[Feeds]:
-    """Cut batches into what the model takes at once; images are carried from one batch to the next, the last few may be left over."""
-    waiting: Feeds = {}
-    left = samples
-    for batch in calibration:
-        feeds = _joined(waiting, batch)
-        count = len(next(iter(feeds.values())))
-        whole = count // size * size
-        for start in range(0, min(whole, left // size * size), size):
-            yield {name: array[start : start + size] for name, array in feeds.items()}
-            left -= size
-        if left < size:
-            return
-        waiting = {name: array[whole:] for name, array in feeds.items()} if whole < count else {}
+def _hash_of(model: onnx.ModelProto) -> str:
+    """Return the SHA-256 of all that a model computes with, piece by piece: as a whole, 2 GiB cannot be serialized."""
+    graph, digest = model.graph, hashlib.sha256()
+    for part in (*model.opset_import, *model.functions, *graph.input, *graph.output, *graph.node, *graph.initializer):
+        content = part.SerializeToString(deterministic=True)
+        digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()
 
 
-def _joined(waiting: Feeds, batch: Feeds) -> Feeds:
-    """Put `batch` behind the images that wait; these are dropped where the model takes several sizes and the batch has another."""
-    if not waiting or any(waiting[name].shape[1:] != array.shape[1:] for name, array in batch.items()):
-        return batch
-    return {name: np.concatenate([waiting[name], array]) for name, array in batch.items()}
+def scale_warning(statistics: Mapping[str, TensorStatistics], inputs: Sequence[InputSpec]) -> str | None:
+    """Return a sentence about images that look wrongly scaled, or None.
+
+    A spec says how pixels of 0 to 255 become the model's input; so the values that were seen tell what the pixels must have been.
+
+    Args:
+        statistics: Of the model's inputs, by name; other tensors are ignored.
+        inputs: What the model expects.
+    """
+    for one in inputs:
+        seen = statistics.get(one.name)
+        low, high = _limits(one)
+        if seen is not None and (complaint := _complaint(seen, low, high)):
+            return (
+                f"calibration images look {complaint}: the input {one.name!r} got values from {seen.low:.4g} to {seen.high:.4g}, "
+                f"where its preprocessing makes {low:.4g} to {high:.4g} of pixels of 0 to 255"
+            )
+    return None
 
 
-def _checked(model: onnx.ModelProto, calibration: Iterable[Feeds]) -> Iterator[Feeds]:
-    for feeds in calibration:
-        _check_feeds(model, feeds)
-        yield feeds
+def _complaint(seen: TensorStatistics, low: float, high: float) -> str | None:
+    if seen.high - seen.low < _LEAST_SHARE * (high - low):
+        return "divided by 255 once too often, or not normalised"
+    margin = _OVERSHOOT * (high - low)
+    return "not scaled" if seen.low < low - margin or seen.high > high + margin else None
 
 
-def _check_feeds(model: onnx.ModelProto, feeds: Feeds) -> None:
-    wanted = {one.name: one.type.tensor_type for one in model.graph.input}
-    if set(feeds) != set(wanted):
-        raise DataError("calibration arrays have other names than the model's inputs", _names(feeds), f"the model takes {_names(wanted)}")
-    if len({array.shape[:1] for array in feeds.values()}) != 1:
-        raise DataError("calibration arrays differ in their number of images", _shapes(feeds), "give the same number for every input")
-    for name, array in feeds.items():
-        _check_array(name, array, wanted[name])
+def _limits(spec: InputSpec) -> tuple[float, float]:
+    """Return the smallest and largest value that the preprocessing makes of a pixel, over all channels."""
+    values = [(pixel * spec.scale - mean) / std for pixel in (0, 255) for mean, std in zip(spec.mean, spec.std, strict=True)]
+    return min(values), max(values)
 
 
-def _check_array(name: str, array: npt.NDArray[np.generic], wanted: onnx.TypeProto.Tensor) -> None:
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(wanted.elem_type)
-    dims = [one.dim_value for one in wanted.shape.dim]
-    fits = len(dims) == array.ndim and all(want in (0, got) for want, got in zip(dims[1:], array.shape[1:], strict=True))
-    if array.dtype != dtype or not fits:
-        text = "x".join(str(one) if one else "any" for one in dims)
-        raise DataError(
-            f"calibration images do not fit the input {name!r}", f"{array.dtype} {array.shape}", f"it takes {dtype} of shape {text}"
-        )
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-        index = int(np.argwhere(~np.isfinite(array))[0][0])
-        raise DataError(
-            f"calibration images for {name!r} contain NaN or infinity",
-            f"image {index} of its batch",
-            "check the data and its preprocessing",
-        )
+class _Queue:
+    """Hands out runs to several threads."""
+
+    def __init__(self, runs: Generator[Feeds]) -> None:
+        self._runs = runs
+        self._lock = Lock()
+
+    def take(self) -> list[Feeds]:
+        with self._lock:
+            return list(islice(self._runs, _RUNS_AT_ONCE))
+
+    def close(self) -> None:
+        with self._lock:
+            self._runs.close()
 
 
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "nothing"
+class _Opener:
+    """Opens the tapped model, once for every size of the images; several threads may run the session."""
+
+    def __init__(self, model: onnx.ModelProto, tensors: Sequence[str], threads: int) -> None:
+        self.model, self._tensors, self._threads = model, tensors, threads
+        self._lock = Lock()
+        self._shapes: dict[str, tuple[int, ...]] | None = None
+        self._opened: tuple[Session, list[Tap]]
+
+    def open(self, feeds: Feeds) -> tuple[Session, list[Tap]]:
+        shapes = {name: array.shape for name, array in feeds.items()}
+        with self._lock:
+            if shapes != self._shapes:
+                model, taps = tapped(self.model, self._tensors, feeds)
+                self._opened, self._shapes = (open_model(model, threads=self._threads), taps), shapes
+            return self._opened
 
 
-def _shapes(feeds: Feeds) -> str:
-    return ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
+@dataclass
+class _Part:
+    """What one thread has seen."""
+
+    totals: dict[str, Accumulator] = field(default_factory=dict[str, Accumulator])
+    runs: int = 0
+
+
+def _work(opener: _Opener, queue: _Queue) -> _Part:
+    part = _Part()
+    with closing(queue):  # where one thread fails, the others stop as well
+        while runs := queue.take():
+            _add_(part, opener, runs)
+    return part
+
+
+def _add_(part: _Part, opener: _Opener, runs: Sequence[Feeds]) -> None:
+    """Run the model and add what comes out.
+
+    Raises:
+        ModelError: An observed value is not finite, or an output is NaN.
+    """
+    found: dict[Tap, list[tuple[Floats, Floats, Floats]]] = {}
+    bad: list[str] = []
+    for feeds in runs:
+        session, taps = opener.open(feeds)
+        arrays = {**session.run(feeds), **feeds}
+        bad += [one.name for one in opener.model.graph.output if has_nan(arrays[one.name])]
+        for tap in taps:
+            found.setdefault(tap, []).append(tap.read(arrays, len(next(iter(feeds.values())))))
+    for tap, parts in found.items():
+        if not part.totals.setdefault(tap.name, Accumulator(tap.axis)).add_runs(*zip(*parts, strict=True)):
+            bad.append(tap.name)
+    if bad:
+        raise _not_finite(opener.model, runs, bad)
+    part.runs += len(runs)
+
+
+def _together(parts: Sequence[TensorStatistics]) -> TensorStatistics:
+    return reduce(TensorStatistics.merged, parts)
+
+
+def _not_finite(model: onnx.ModelProto, runs: Sequence[Feeds], bad: Collection[str]) -> ModelError:
+    # Infinity does not count for the first of these: attention masks are made of it.
+    first = next((found for feeds in runs if (found := first_bad_tensor(model, feeds))), None)
+    makers = ((node.name or node.op_type, name) for node in model.graph.node for name in node.output if name in bad)
+    node, tensor = first or next(makers)
+    return ModelError(
+        "the model computes NaN or infinity on calibration images",
+        f"node {node!r}, tensor {tensor!r}",
+        "check the model and the scale of its input",
+    )

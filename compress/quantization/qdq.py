@@ -16,7 +16,7 @@ from .scheme import Grid, IntegerWeight, Scheme, spread
 _MAX_BIAS = 2**30
 
 
-def write_qdq(model: ModelProto, scheme: Scheme) -> ModelProto:
+def write_qdq(model: ModelProto, scheme: Scheme, *, integer_bias: bool = True) -> ModelProto:
     """Return the model with its weights as integers and a Q/DQ pair on every tensor that an int8 node reads or writes.
 
     A tensor that an int8 node writes keeps its name behind the pair; in front of it, it is `NAME_raw`. Of a tensor that a float node writes,
@@ -25,9 +25,11 @@ def write_qdq(model: ModelProto, scheme: Scheme) -> ModelProto:
 
     Args:
         model: Prepared float model; it is not changed.
-        scheme: What becomes int8, and on which grids. An output of an int8 node without a grid stays float.
+        scheme: What becomes int8, and on which grids. The result of a matrix product that no int8 node reads stays float: its kernel can give
+            that, which is faster and loses nothing.
+        integer_bias: Store biases as int32; TensorRT wants them in float.
     """
-    writer = _Writer(model, scheme)
+    writer = _Writer(model, scheme, integer_bias=integer_bias)
     nodes = _read_ones([*writer.nodes()], [one.name for one in model.graph.output])
     written = ModelProto()
     written.CopyFrom(model)
@@ -67,9 +69,10 @@ def fit_to_bias(weight: IntegerWeight, bias: npt.NDArray[np.float32], input_scal
 class _Writer:
     """The state of one pass over the graph."""
 
-    def __init__(self, model: ModelProto, scheme: Scheme) -> None:
+    def __init__(self, model: ModelProto, scheme: Scheme, *, integer_bias: bool) -> None:
         self.graph = Graph.of(model)
         self.scheme = scheme
+        self.integer_bias = integer_bias
         self.inputs = [one.name for one in model.graph.input]
         self.constants: dict[str, TensorProto] = {}
         self.quantized: dict[str, str] = {}  # tensor to the name of its integers
@@ -111,7 +114,7 @@ class _Writer:
         if node.op_type in PRODUCTS and node.input[1] in self.weights:
             yield from self._integers_(node, copy)
         grid = self.scheme.activations.get(output)
-        if grid is None:
+        if grid is None or self._gives_float(node, output):
             copy.output[0] = output
             yield copy
             return
@@ -123,6 +126,10 @@ class _Writer:
         else:
             yield from self._pair(f"{output}_raw", output, grid, output)
         self.read_as[output] = output
+
+    def _gives_float(self, node: NodeProto, output: str) -> bool:
+        """Tell whether a product may leave its result in float: its kernel can, and nobody reads integers."""
+        return node.op_type in ("Gemm", "MatMul") and output == node.output[0] and not self._is_read_by_int8(output)
 
     def _shifted(self, node: NodeProto, result: str) -> Iterator[NodeProto]:
         """Add to a HardSigmoid's input what its line is off zero by; one int8 Add does this and the step to another grid."""
@@ -161,6 +168,9 @@ class _Writer:
     def _is_int8(self, node: NodeProto) -> bool:
         return node.name in self.scheme.nodes
 
+    def _is_read_by_int8(self, name: str) -> bool:
+        return any(self._is_int8(node) for node in self.graph.consumers.get(name, ()))
+
     def _absorber_of(self, node: NodeProto) -> NodeProto | None:
         """Return the int8 node whose kernel does the work of this Relu or Clip."""
         if node.op_type not in ("Clip", "HardSigmoid", "Relu") or node.input[0] in self.scheme.activations or not self._is_int8(node):
@@ -183,7 +193,7 @@ class _Writer:
     def _pair_for_readers(self, name: str) -> Iterator[NodeProto]:
         """Quantize a tensor that a float node, or nobody, wrote, for the int8 nodes that read it."""
         grid = self.scheme.activations.get(name)
-        if grid is not None and any(self._is_int8(node) for node in self.graph.consumers.get(name, ())):
+        if grid is not None and self._is_read_by_int8(name):
             self.read_as[name] = f"{name}_dequantized"
             yield from self._pair(name, self.read_as[name], grid, name)
 
@@ -206,7 +216,7 @@ class _Writer:
             yield self._dequantized(node.input[1], weight.values, weight.scale, weight.axis)
         copy.input[1] = name
         bias = self._bias_of(node)
-        if bias is not None:
+        if bias is not None and self.integer_bias:
             del copy.input[2:]
             copy.input.append(f"{node.name}_bias_dequantized")
             scale = np.float32(self.scheme.activations[node.input[0]].scale) * weight.scale  # in float32, as a runtime multiplies them

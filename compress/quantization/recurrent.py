@@ -7,6 +7,7 @@ import numpy.typing as npt
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from .indexing import Graph, attribute
+from .saturation import narrow
 from .scheme import round_weight
 
 DOMAIN = "com.microsoft"  # of the operator; such a file runs on ONNX Runtime alone
@@ -24,12 +25,13 @@ def find_lstms(model: ModelProto) -> tuple[str, ...]:
     )
 
 
-def write_lstms(model: ModelProto, names: Collection[str]) -> ModelProto:
+def write_lstms(model: ModelProto, names: Collection[str], *, guarded: bool = False) -> ModelProto:
     """Return the model with these LSTM nodes on int8 weights, one scale a gate's row; the kernel quantizes its input at every step.
 
     Args:
         model: Any model whose LSTM nodes `find_lstms` found; it is not changed.
         names: Which of them.
+        guarded: The sums of two products must fit 16 bits, as on x86 without VNNI.
     """
     written = ModelProto()
     written.CopyFrom(model)
@@ -38,7 +40,8 @@ def write_lstms(model: ModelProto, names: Collection[str]) -> ModelProto:
     constants = {one.name: one for one in written.graph.initializer}
     for node in written.graph.node:
         if node.name in names and node.op_type == "LSTM":
-            _rewrite_(node, {index: numpy_helper.to_array(constants[node.input[index]]) for index in (_W, _R)}, written)
+            weights = {index: numpy_helper.to_array(constants[node.input[index]]) for index in (_W, _R)}
+            _rewrite_(node, weights, written, guarded=guarded)
     used = {name for node in written.graph.node for name in node.input}
     kept = [one for one in written.graph.initializer if one.name in used]
     del written.graph.initializer[:]
@@ -48,11 +51,12 @@ def write_lstms(model: ModelProto, names: Collection[str]) -> ModelProto:
     return written
 
 
-def _rewrite_(node: NodeProto, weights: dict[int, npt.NDArray[np.float32]], model: ModelProto) -> None:
+def _rewrite_(node: NodeProto, weights: dict[int, npt.NDArray[np.float32]], model: ModelProto, *, guarded: bool) -> None:
     inputs = [*node.input, *[""] * (_INPUTS - len(node.input))]
     behind: list[str] = []
     for index, weight in weights.items():
-        rounded = [round_weight(one, axis=0) for one in weight]  # one direction each: (4 * hidden, columns)
+        # One direction each: (4 * hidden, columns).
+        rounded = [narrow(node, one, 0) if guarded else round_weight(one, axis=0) for one in weight]
         parts = {
             "quantized": np.stack([one.values.T for one in rounded]),  # (directions, columns, 4 * hidden)
             "scale": np.stack([one.scale for one in rounded]),  # (directions, 4 * hidden)

@@ -144,6 +144,7 @@ def round_weight(weight: npt.NDArray[np.float32], axis: int | None = 0, *, bits:
     top = 2 ** (bits - 1) - 1  # -128 is left out: the grid is symmetric
     others = None if axis is None else tuple(one for one in range(weight.ndim) if one != axis)
     largest = np.abs(weight).max(axis=others, initial=0)
-    scale = np.where(largest > 0, largest / top, 1).astype(np.float32)
+    # Of a channel of subnormal numbers the scale would be 0.
+    scale = np.where(largest > top * np.finfo(np.float32).tiny, largest / top, 1).astype(np.float32)
     values = np.clip(np.rint(weight / spread(scale, weight.ndim, axis)), -top, top).astype(np.int8)
     return IntegerWeight(values, scale, axis)

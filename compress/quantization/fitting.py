@@ -1,0 +1,253 @@
+"""Everything about a quantized model that does not depend on which of its nodes become int8: plain graph, equal channels, grids."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+from onnx import ModelProto, numpy_helper
+
+from ...graph.cleanup import Normalised, normalise
+from ...graph.file import read_spec
+from ...runtime.errors import DataError, ModelError
+from .calibration import key_of, observe, scale_warning
+from .equalisation import equalise
+from .feeds import Feeds, runs_of
+from .grids import RangeRule, choose_ranges, grids_for
+from .indexing import Graph
+from .overrides import Layer, layer_for
+from .placement import PRODUCTS, Rules, Unit, find_units, needed, tensors_of
+from .qdq import write_qdq
+from .ranges import Range
+from .recurrent import find_lstms
+from .scheme import IntegerWeight, Scheme, round_weight
+from .search import RULES, Chosen, choose_rule, output_noise, refine
+from .settings import Quantization
+from .statistics import Statistics
+from .target import Target, find_target
+
+PROBE_IMAGES = 256
+PROBE_BYTES = 64 * 2**20  # 106 images of 3 x 224 x 224
+# Enough to tell whether equal channels help: the difference is a decibel or more, where it matters.
+_EQUALISING_IMAGES = 64
+_JUDGING_IMAGES = 128
+_STRENGTHS = (0.5, 1.0)  # of equalising; 0 is tried as well
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A model on which everything is decided but which of its units are int8.
+
+    Attributes:
+        normalised: The model in plain form.
+        model: The same, with equal channels where that helped.
+        units: What may become int8.
+        lstms: Names of LSTM nodes that may get int8 weights.
+        scheme: Grids of every tensor and rounded weights, for all units together.
+        ranges: (low, high) of each tensor with a grid of its own.
+        rule: The range method that most of them follow.
+        probe: A few images that stay in memory.
+        images: How many were seen.
+        target: What the file is made for.
+        notes: What the reader should know, in sentences.
+    """
+
+    normalised: Normalised
+    model: ModelProto
+    units: tuple[Unit, ...]
+    lstms: tuple[str, ...]
+    scheme: Scheme
+    ranges: Mapping[str, Range]
+    rule: RangeRule
+    probe: tuple[Feeds, ...]
+    images: int
+    target: Target
+    notes: tuple[str, ...]
+
+
+def fit(
+    model: ModelProto,
+    calibration: Iterable[Feeds],
+    config: Quantization,
+    statistics: Statistics | None = None,
+    tell: Tell = lambda _stage: None,
+) -> Fitted:
+    """Clean up a model, equalise its channels, calibrate it and choose its grids.
+
+    Args:
+        model: Float model of any origin; it is not changed.
+        calibration: Batches of real input arrays by input name; read once.
+        config: Every knob.
+        statistics: What `calibrate` returned; then channels stay as they are, and no image is needed.
+        tell: Told what is being done.
+
+    Raises:
+        ModelError: The model is quantized already, cannot be prepared, computes NaN, or has nothing to quantize.
+        DataError: Calibration images are missing or do not fit the model, or the statistics are of another model.
+        ConfigError: A pattern names no node.
+    """
+    target = find_target(config.target)
+    tell("clean up")
+    normalised, runs = _start(model, calibration, config.samples)
+    plain = normalised.model
+    units, lstms = _find_parts(plain, config, target)
+    probe = _keep(runs)
+    tell("calibrate")
+    trials = _Trials(plain, units, config, target, probe)
+    changed, found = plain, statistics
+    if statistics is None:
+        changed = trials.equalised() if config.corrections.equalise and probe else plain
+        found = _observe(changed, units, chain(probe, runs), config.samples)
+    elif (difference := key_of(plain).difference(statistics.key)).startswith("model"):
+        raise DataError("the statistics are of another model", difference, "calibrate again with this model")
+    assert found is not None
+    chosen = trials.ranges(changed, found, tell)
+    scheme = _scheme(changed, units, chosen.ranges, config.layers, target)
+    spec = read_spec(model)
+    warning = scale_warning(found.tensors, spec.inputs) if spec else None
+    dead = [name for name in chosen.ranges if found.tensors[name].is_dead]
+    notes = [one for one in (warning, f"always zero on these images: {', '.join(dead[:5])}" if dead else None) if one]
+    return Fitted(
+        normalised, changed, units, lstms, scheme, chosen.ranges, chosen.rule, probe, found.images, target, (*notes, *_notes_on(plain))
+    )
+
+
+def calibrate(model: ModelProto, calibration: Iterable[Feeds], config: Quantization) -> Statistics:
+    """Return the statistics of every tensor that may get a grid, for another method later, without data.
+
+    Args:
+        model: Float model of any origin; it is not changed.
+        calibration: Batches of real input arrays by input name; read once.
+        config: Samples, target and rules; the method does not matter.
+
+    Raises:
+        ModelError: As for `fit`.
+        DataError: As for `fit`.
+    """
+    normalised, runs = _start(model, calibration, config.samples)
+    units, _ = _find_parts(normalised.model, config, find_target(config.target))
+    return _observe(normalised.model, units, runs, config.samples)
+
+
+def _start(model: ModelProto, calibration: Iterable[Feeds], samples: int) -> tuple[Normalised, Iterator[Feeds]]:
+    """Clean up the model, with parity on the first images, and cut the images into runs."""
+    batches = iter(calibration)
+    first = next(batches, None)
+    few = {name: array[:2] for name, array in first.items()} if first and all(map(len, first.values())) else None
+    normalised = normalise(model, few if few is None or not _is_fixed(model) else first)
+    return normalised, runs_of(normalised.model, chain([first] if first else [], batches), samples)
+
+
+def _is_fixed(model: ModelProto) -> bool:
+    return any(one.type.tensor_type.shape.dim and one.type.tensor_type.shape.dim[0].HasField("dim_value") for one in model.graph.input)
+
+
+def _keep(runs: Iterator[Feeds]) -> tuple[Feeds, ...]:
+    """Take the first images out of the stream, as many as memory allows."""
+    kept: list[Feeds] = []
+    size = count = 0
+    while count < PROBE_IMAGES and size < PROBE_BYTES and (feeds := next(runs, None)) is not None:
+        kept.append(feeds)
+        size += sum(array.nbytes for array in feeds.values())
+        count += len(next(iter(feeds.values())))
+    return tuple(kept)
+
+
+def _find_parts(plain: ModelProto, config: Quantization, target: Target) -> tuple[tuple[Unit, ...], tuple[str, ...]]:
+    kept = tuple(one.name for one in config.layers if one.precision == "float")
+    rules = Rules((*config.rules.keep_float, *kept), config.rules.op_types)
+    units = needed([one for one in find_units(plain, rules) if one.op_type in target.op_types])
+    lstms = find_lstms(plain) if target.provider == "cpu" else ()
+    if not lstms and not any(one.op_type in PRODUCTS for one in units):
+        found = ", ".join(sorted({node.op_type for node in plain.graph.node})) or "no operator"
+        raise ModelError(
+            "the model has nothing to quantize",
+            f"it consists of {found}",
+            "convolutions and matrix products with constant weights become int8",
+        )
+    return units, lstms
+
+
+def _observe(model: ModelProto, units: tuple[Unit, ...], runs: Iterable[Feeds], samples: int) -> Statistics:
+    names = tensors_of(units)
+    return observe(
+        model, [*names, *(one.name for one in model.graph.input if _is_float(one.type) and one.name not in names)], runs, samples
+    )
+
+
+def _is_float(kind: object) -> bool:
+    return getattr(getattr(kind, "tensor_type", None), "elem_type", 0) == 1
+
+
+class _Trials:
+    """Runs int8 models on the probe images to see what serves the outputs."""
+
+    def __init__(self, plain: ModelProto, units: tuple[Unit, ...], config: Quantization, target: Target, probe: tuple[Feeds, ...]) -> None:
+        self.plain, self.units, self.config, self.target = plain, units, config, target
+        self.few, self.images = probe[:_EQUALISING_IMAGES], probe[:_JUDGING_IMAGES]
+        self.judge = output_noise(plain, self.images) if probe else None
+
+    def noise(self, model: ModelProto, ranges: Mapping[str, Range]) -> float:
+        """Return noise / signal at the outputs with all units on integers."""
+        assert self.judge is not None
+        return self.judge(write_qdq(model, _scheme(model, self.units, ranges, self.config.layers, self.target)))
+
+    def equalised(self) -> ModelProto:
+        """Return the model with equal channels if that lowers the noise, else the plain one."""
+        plain = _observe(self.plain, self.units, self.few, len(self.few))
+        models = [self.plain]
+        for strength in _STRENGTHS:
+            changed = equalise(self.plain, plain, strength=strength)
+            if changed.factors:
+                models.append(changed.model)
+        return min(models, key=self._least_noise) if len(models) > 1 else self.plain
+
+    def _least_noise(self, model: ModelProto) -> float:
+        found = _observe(model, self.units, self.few, len(self.few))
+        return choose_rule(model, self.units, found.tensors, lambda ranges: self.noise(model, ranges), self.config.layers, RULES[:2]).noise
+
+    def ranges(self, model: ModelProto, statistics: Statistics, tell: Tell) -> Chosen:
+        """Return the ranges that the configuration asks for."""
+        tensors, layers = statistics.tensors, self.config.layers
+        if self.config.method != "auto" or self.judge is None:
+            rule = RangeRule("percentile" if self.config.method == "auto" else self.config.method, self.config.percentile)
+            return Chosen(choose_ranges(model, self.units, tensors, rule, layers), rule, 0.0)
+        tell("choose ranges")
+
+        def judge(ranges: Mapping[str, Range]) -> float:
+            return self.noise(model, ranges)
+
+        return refine(model, self.units, tensors, judge, choose_rule(model, self.units, tensors, judge, layers), layers)
+
+
+def _scheme(model: ModelProto, units: tuple[Unit, ...], ranges: Mapping[str, Range], layers: tuple[Layer, ...], target: Target) -> Scheme:
+    return Scheme(
+        frozenset(name for one in units for name in one.nodes),
+        grids_for(model, units, ranges, target),
+        _weights(model, units, layers, target),
+    )
+
+
+def _weights(model: ModelProto, units: Iterable[Unit], layers: tuple[Layer, ...], target: Target) -> dict[str, IntegerWeight]:
+    constants = Graph.of(model).constants
+    return {
+        one.weight: round_weight(
+            numpy_helper.to_array(constants[one.weight]),
+            one.axis if one.op_type in target.per_channel else None,
+            bits=layer_for(one.name, layers).weight_bits or 8,
+        )
+        for one in units
+        if one.weight
+    }
+
+
+def _notes_on(plain: ModelProto) -> tuple[str, ...]:
+    kinds = {node.op_type for node in plain.graph.node}
+    return tuple(note for found, note in _NOTES.items() if kinds & found)
+
+
+_NOTES: Mapping[frozenset[str], str] = {
+    frozenset({"GRU", "RNN"}): "GRU and RNN layers stay float: ONNX Runtime's CPU provider has no int8 kernel for them",
+    frozenset({"ConvTranspose"}): "transposed convolutions stay float: ONNX Runtime's CPU provider has no int8 kernel for them",
+}
