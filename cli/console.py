@@ -67,6 +67,10 @@ class Bar:
         """Move on by `amount`."""
         self._update(amount, None, None, None)
 
+    def label(self, note: str) -> None:
+        """Put a note behind the bar."""
+        self._update(None, None, None, note)
+
     def show(self, completed: float, total: float, note: str = "") -> None:
         """Put the bar at `completed` of `total`, with a note behind it."""
         self._update(None, completed, total, note)

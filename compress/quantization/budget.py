@@ -85,6 +85,15 @@ class Outcome:
     proposals: int
 
 
+class BudgetError(GateError):
+    """No file is proved to be inside the budget; `tried` are those that were tested."""
+
+    def __init__(self, problem: str, given: object, fix: str, tried: tuple[Trial, ...] = ()) -> None:
+        """Keep what was tried for a table."""
+        super().__init__(problem, given, fix)
+        self.tried = tried
+
+
 Propose = Callable[[float], Proposal]
 Judge = Callable[[Proposal, float], Verdict]  # the float is the share of alpha that this test may spend
 
@@ -164,10 +173,10 @@ def judge_metric(evaluate: Callable[[Proposal], Callable[[Rows], tuple[float, fl
     return lambda proposal, alpha: decide_resampled(evaluate(proposal), images, budget.max_drop, alpha, resamples=_resamples(alpha))
 
 
-def nothing_fits(outcome: Outcome, budget: Budget) -> GateError:
+def nothing_fits(outcome: Outcome, budget: Budget) -> BudgetError:
     """Return the error that says that no file is inside the budget, how near one came, and what would help."""
     if not outcome.tried:
-        return GateError("no file is inside the accuracy budget", "nothing can be int8", "use the float file")
+        return BudgetError("no file is inside the accuracy budget", "nothing can be int8", "use the float file")
     best = min(outcome.tried, key=lambda one: one.verdict.high)
     verdict = best.verdict
     told = f"nearest: a drop of {verdict.drop_points:.2f}, {verdict.low:.2f} to {verdict.high:.2f}, where {budget.max_drop:g} is allowed"
@@ -175,10 +184,10 @@ def nothing_fits(outcome: Outcome, budget: Budget) -> GateError:
     undecided = [one.verdict.images_needed for one in outcome.tried if one.verdict.decision == "undecided"]
     enough = min((count for count in undecided if count is not None), default=None)
     if enough is not None:
-        return GateError(
-            "no file is proved to be inside the accuracy budget", given, f"give about {enough:,} images, or a larger --max-drop"
-        )
-    return GateError("no file is inside the accuracy budget", given, "give a larger --max-drop, or train with quantization in mind")
+        fix = f"give about {enough:,} images, or a larger --max-drop"
+        return BudgetError("no file is proved to be inside the accuracy budget", given, fix, outcome.tried)
+    fix = "give a larger --max-drop, or train with quantization in mind"
+    return BudgetError("no file is inside the accuracy budget", given, fix, outcome.tried)
 
 
 def _after(propose: Propose, left: Proposal, right: Proposal) -> tuple[Proposal, ...]:

@@ -40,11 +40,9 @@ def correct(model: onnx.ModelProto, scheme: Scheme, calibration: Sequence[Feeds]
         corrections: What to do.
     """
     wanted = corrections or Corrections()
-    trials = dict.fromkeys([(wanted.round_weights, wanted.correct_bias), (wanted.round_weights, False)])
+    if not (wanted.round_weights or wanted.correct_bias):
+        return Reconstructed(model, scheme)
     shown, held_out = calibration[::2], calibration[1::2] or calibration
     noise = output_noise(model, held_out)
-    found = [Reconstructed(model, scheme)]
-    for round_weights, correct_bias in trials:
-        if round_weights or correct_bias:
-            found.append(reconstruct(model, scheme, shown, round_weights=round_weights, correct_bias=correct_bias))
-    return min(found, key=lambda one: noise(write_qdq(one.model, one.scheme)))
+    found = reconstruct(model, scheme, shown, round_weights=wanted.round_weights, correct_bias=wanted.correct_bias)
+    return min((Reconstructed(model, scheme), found), key=lambda one: noise(write_qdq(one.model, one.scheme)))
