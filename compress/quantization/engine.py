@@ -1,13 +1,13 @@
 """Quantize an ONNX model: float model and calibration images in, int8 model and report out."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from onnx import ModelProto
 
 from ...benchmarks.kernel_times import time_kernels
-from ...benchmarks.latency import Speedup
+from ...benchmarks.latency import Comparison, Speedup
 from ...graph.execution import open_model
 from ...graph.file import read_spec, with_spec
 from ...runtime.errors import ConfigError
@@ -27,11 +27,12 @@ from .saturation import Finding, protect
 from .search import output_noise
 from .sensitivity import measure_sensitivities
 from .settings import Quantization
-from .speed import FLOAT, fastest, time_files
+from .speed import FLOAT, time_files
 from .statistics import Statistics
 from .target import find_target
 
 _SENSITIVITY_IMAGES = 32
+_AS_FAST = 0.99
 
 OpenProposal = Callable[[Proposal], Session]
 
@@ -150,11 +151,18 @@ class _Engine:
         for name, parts in candidates.items():
             drafts.setdefault(parts, name)
         files = {FLOAT: self.fitted.model} | {name: self.build(parts, draft=True).model for parts, name in drafts.items()}
-        winner = fastest(time_files(files, self.fitted.probe))
+        winner = self._choose(time_files(files, self.fitted.probe), files)
         if winner == FLOAT and not self.pinned:
             self.notes += ("int8 is not faster than float for this model on this machine: the file stays float; --force makes it int8",)
             return Built(self.fitted.normalised.model)
         return self.build(candidates.get(winner, everything))
+
+    def _choose(self, timed: Comparison, files: Mapping[str, ModelProto]) -> str:
+        """Return the name of the fastest file; of those as fast as the clock can tell, the one with the least noise."""
+        best = max(one.ratio for one in timed.speedup.values())
+        equal = [name for name, one in timed.speedup.items() if one.ratio >= best * _AS_FAST and one.ratio > 1]
+        noise = output_noise(self.fitted.model, self.fitted.probe)
+        return min(equal, key=lambda name: noise(files[name])) if len(equal) > 1 else next(iter(equal), FLOAT)
 
     def cheapest(self, us_per_error: float) -> frozenset[str]:
         """Return the units that are int8 in the fastest file, with a price on noise."""

@@ -27,10 +27,8 @@ from .target import Target, find_target
 
 PROBE_IMAGES = 256
 PROBE_BYTES = 64 * 2**20  # 106 images of 3 x 224 x 224
-# Enough to tell whether equal channels help: the difference is a decibel or more, where it matters.
-_EQUALISING_IMAGES = 64
 _JUDGING_IMAGES = 128
-_STRENGTHS = (0.5, 1.0)  # of equalising; 0 is tried as well
+_STRENGTH = 0.5  # of equalising: at 1 the weights of depthwise nets pay more than the activations gain (docs/log.md)
 
 Tell = Callable[[str], None]
 
@@ -185,7 +183,7 @@ class _Trials:
 
     def __init__(self, plain: ModelProto, units: tuple[Unit, ...], config: Quantization, target: Target, probe: tuple[Feeds, ...]) -> None:
         self.plain, self.units, self.config, self.target = plain, units, config, target
-        self.few, self.images = probe[:_EQUALISING_IMAGES], probe[:_JUDGING_IMAGES]
+        self.images = probe[:_JUDGING_IMAGES]
         self.judge = output_noise(plain, self.images) if probe else None
 
     def noise(self, model: ModelProto, ranges: Mapping[str, Range]) -> float:
@@ -195,17 +193,15 @@ class _Trials:
 
     def equalised(self) -> ModelProto:
         """Return the model with equal channels if that lowers the noise, else the plain one."""
-        plain = _observe(self.plain, self.units, self.few, len(self.few))
-        models = [self.plain]
-        for strength in _STRENGTHS:
-            changed = equalise(self.plain, plain, strength=strength)
-            if changed.factors:
-                models.append(changed.model)
-        return min(models, key=self._least_noise) if len(models) > 1 else self.plain
+        plain = _observe(self.plain, self.units, self.images, len(self.images))
+        changed = equalise(self.plain, plain, strength=_STRENGTH)
+        if not changed.factors:
+            return self.plain
+        again = _observe(changed.model, self.units, self.images, len(self.images))
+        return changed.model if self._noise_at_first(changed.model, again) < self._noise_at_first(self.plain, plain) else self.plain
 
-    def _least_noise(self, model: ModelProto) -> float:
-        found = _observe(model, self.units, self.few, len(self.few))
-        return choose_rule(model, self.units, found.tensors, lambda ranges: self.noise(model, ranges), self.config.layers, RULES[:2]).noise
+    def _noise_at_first(self, model: ModelProto, statistics: Statistics) -> float:
+        return self.noise(model, choose_ranges(model, self.units, statistics.tensors, RULES[0], self.config.layers))
 
     def ranges(self, model: ModelProto, statistics: Statistics, tell: Tell) -> Chosen:
         """Return the ranges that the configuration asks for."""

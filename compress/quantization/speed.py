@@ -23,8 +23,3 @@ def time_files(files: Mapping[str, ModelProto], images: Sequence[Feeds], threads
     """
     sessions = {name: open_model(model, threads=threads) for name, model in files.items()}
     return measure_interleaved({name: lambda one=one: one.run(images[0]) for name, one in sessions.items()}, _TIMING)
-
-
-def fastest(timed: Comparison) -> str:
-    """Return the name of the fastest; the first only where nothing is faster than it."""
-    return max(reversed(timed.speedup), key=lambda name: timed.speedup[name].ratio)
