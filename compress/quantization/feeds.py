@@ -7,7 +7,7 @@ import numpy.typing as npt
 import onnx
 import onnx.helper
 
-from ...runtime.errors import DataError
+from ...runtime.errors import DataError, ModelError
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]
 
@@ -29,7 +29,7 @@ def runs_of(model: onnx.ModelProto, calibration: Iterable[Feeds], samples: int) 
     waiting: Feeds = {}
     left = samples
     for batch in calibration:
-        _check_feeds(model, batch)
+        check_feeds(model, batch)
         feeds = _joined(waiting, batch)
         count = len(next(iter(feeds.values())))
         whole = count // size * size
@@ -54,8 +54,19 @@ def _joined(waiting: Feeds, batch: Feeds) -> Feeds:
     return {name: np.concatenate([waiting[name], array]) for name, array in batch.items()}
 
 
-def _check_feeds(model: onnx.ModelProto, feeds: Feeds) -> None:
-    wanted = {one.name: one.type.tensor_type for one in model.graph.input}
+def check_feeds(model: onnx.ModelProto, feeds: Feeds) -> None:
+    """Let no arrays pass that the model cannot be calibrated on.
+
+    Args:
+        model: Any float model; old ones list their weights among the inputs.
+        feeds: A batch of ready input arrays by input name.
+
+    Raises:
+        DataError: Names, numbers, shapes, types or values do not fit.
+        ModelError: The model does not tell the shape of an input.
+    """
+    weights = {one.name for one in model.graph.initializer}
+    wanted = {one.name: one.type.tensor_type for one in model.graph.input if one.name not in weights}
     if set(feeds) != set(wanted):
         raise DataError("calibration arrays have other names than the model's inputs", _names(feeds), f"the model takes {_names(wanted)}")
     if len({array.shape[:1] for array in feeds.values()}) != 1:
@@ -66,6 +77,8 @@ def _check_feeds(model: onnx.ModelProto, feeds: Feeds) -> None:
 
 def _check_array(name: str, array: npt.NDArray[np.generic], wanted: onnx.TypeProto.Tensor) -> None:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(wanted.elem_type)
+    if not wanted.HasField("shape"):
+        raise ModelError(f"the model does not tell the shape of its input {name!r}", "none is declared", "export it with shapes")
     dims = [one.dim_value for one in wanted.shape.dim]
     fits = len(dims) == array.ndim and all(want in (0, got) for want, got in zip(dims[1:], array.shape[1:], strict=True))
     if array.dtype != dtype or not fits:

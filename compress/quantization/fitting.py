@@ -11,11 +11,11 @@ from ...graph.file import read_spec
 from ...runtime.errors import DataError, ModelError
 from .calibration import key_of, observe, scale_warning
 from .equalisation import equalise
-from .feeds import Feeds, runs_of
+from .feeds import Feeds, check_feeds, runs_of
 from .grids import RangeRule, choose_ranges, grids_for
 from .indexing import Graph
 from .overrides import Layer, layer_for
-from .placement import PRODUCTS, Rules, Unit, find_units, needed, tensors_of
+from .placement import PRODUCTS, Rules, Unit, check_patterns, find_units, needed, tensors_of
 from .qdq import write_qdq
 from .ranges import Range
 from .recurrent import find_lstms
@@ -99,6 +99,8 @@ def fit(
         found = _observe(changed, units, chain(probe, runs), config.samples)
     elif (difference := key_of(plain).difference(statistics.key)).startswith("model"):
         raise DataError("the statistics are of another model", difference, "calibrate again with this model")
+    elif missing := [name for name in tensors_of(units) if name not in statistics.tensors]:
+        raise DataError("the statistics lack tensors that may get a grid", ", ".join(missing[:5]), "calibrate again with these rules")
     assert found is not None
     chosen = trials.ranges(changed, found, tell)
     scheme = _scheme(changed, units, chosen.ranges, config.layers, target)
@@ -132,13 +134,19 @@ def _start(model: ModelProto, calibration: Iterable[Feeds], samples: int) -> tup
     """Clean up the model, with parity on the first images, and cut the images into runs."""
     batches = iter(calibration)
     first = next(batches, None)
-    few = {name: array[:2] for name, array in first.items()} if first and all(map(len, first.values())) else None
-    normalised = normalise(model, few if few is None or not _is_fixed(model) else first)
+    if first is not None:
+        check_feeds(model, first)  # before the clean-up runs on them and takes the fault for the model's
+    size = _fixed_batch(model) or 2
+    few = {name: array[:size] for name, array in first.items()} if first and all(len(array) >= size for array in first.values()) else None
+    normalised = normalise(model, few)
     return normalised, runs_of(normalised.model, chain([first] if first else [], batches), samples)
 
 
-def _is_fixed(model: ModelProto) -> bool:
-    return any(one.type.tensor_type.shape.dim and one.type.tensor_type.shape.dim[0].HasField("dim_value") for one in model.graph.input)
+def _fixed_batch(model: ModelProto) -> int | None:
+    """Return how many images the model takes at once; None where any number goes. Old files list weights among the inputs."""
+    weights = {one.name for one in model.graph.initializer}
+    dims = [one.type.tensor_type.shape.dim for one in model.graph.input if one.name not in weights]
+    return next((one[0].dim_value or None for one in dims if one), None)
 
 
 def _keep(runs: Iterator[Feeds]) -> tuple[Feeds, ...]:
@@ -153,6 +161,7 @@ def _keep(runs: Iterator[Feeds]) -> tuple[Feeds, ...]:
 
 
 def _find_parts(plain: ModelProto, config: Quantization, target: Target) -> tuple[tuple[Unit, ...], tuple[str, ...]]:
+    check_patterns(Graph.of(plain), (one.name for one in config.layers))
     kept = tuple(one.name for one in config.layers if one.precision == "float")
     rules = Rules((*config.rules.keep_float, *kept), config.rules.op_types)
     units = needed([one for one in find_units(plain, rules) if one.op_type in target.op_types])

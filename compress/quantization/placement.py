@@ -93,7 +93,7 @@ def find_units(model: ModelProto, rules: Rules | None = None) -> tuple[Unit, ...
     """
     rules = rules or Rules()
     graph = Graph.of(model)
-    _check_patterns(graph, rules.keep_float)
+    check_patterns(graph, rules.keep_float)
     only_weighted = not rules.op_types and is_transformer(graph)
     allowed = frozenset(rules.op_types) or (_TRANSFORMER_OPS | _ABSORBED if only_weighted else INT8_OPS)
     units: list[Unit] = []
@@ -147,7 +147,12 @@ def _matches(node: NodeProto, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(node.name, one) for one in patterns)
 
 
-def _check_patterns(graph: Graph, patterns: Iterable[str]) -> None:
+def check_patterns(graph: Graph, patterns: Iterable[str]) -> None:
+    """Let no name or pattern pass that no node has.
+
+    Raises:
+        ConfigError: There is one; it is named, and what the nodes are called.
+    """
     for pattern in patterns:
         if not any(fnmatchcase(node.name, pattern) for node in graph.nodes):
             some = ", ".join(node.name for node in graph.nodes[:5])
