@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.errors import ModelError
+from ..runtime.errors import ModelError, OutputError
 from ..runtime.providers import Provider, load_onnxruntime
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def record(session: "InferenceSession", feeds: Feeds, runs: int) -> list[KernelE
 
     Raises:
         ModelError: A node fails, or the feeds do not fit.
+        OutputError: The temporary folder is full.
     """
     try:
         for _ in range(WARM_UP_RUNS + runs):
@@ -112,7 +113,10 @@ def record(session: "InferenceSession", feeds: Feeds, runs: int) -> list[KernelE
         raise ModelError("the model fails while it is profiled", f"{str(error)[:300]}; input {given}", "give feeds that fit it") from error
     finally:
         path = Path(session.end_profiling())
-    records = cast("list[dict[str, object]]", json.loads(path.read_text(encoding="utf-8")))
+    try:
+        records = cast("list[dict[str, object]]", json.loads(path.read_text(encoding="utf-8")))
+    except json.JSONDecodeError as error:  # ONNX Runtime does not say that its profile was cut off
+        raise OutputError("the temporary folder takes no more", path.parent, "free some space, or point TMPDIR elsewhere") from error
     starts = sorted(cast("int", one["ts"]) for one in records if one["name"] == "model_run")
     calls = [_event(one) for one in records if one["cat"] == "Node" and str(one["name"]).endswith(_SUFFIX)]
     return _outermost([one for one in calls if one.start_us >= starts[WARM_UP_RUNS]])

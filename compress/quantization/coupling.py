@@ -43,6 +43,7 @@ def _conv(linker: Linker, node: onnx.NodeProto) -> None:
     linker.absorb(node.input[1], narrow.reshape(groups, per_group), 1, writes=transposed)
     if len(node.input) > 2 and node.input[2]:
         linker.absorb(node.input[2], written, 0, writes=True)
+        linker.fix(node.input[2])
     return linker.write(node.output[0], 1, written)
 
 
@@ -56,6 +57,7 @@ def _gemm(linker: Linker, node: onnx.NodeProto) -> None:
     linker.absorb(node.input[1], read, 1 - output_axis, writes=False)
     if len(node.input) > 2 and node.input[2]:
         linker.absorb(node.input[2], written, -1, writes=True)
+        linker.fix(node.input[2])  # no constant but an activation
     return linker.write(node.output[0], 1, written)
 
 
@@ -81,17 +83,19 @@ def _layer_norm(linker: Linker, node: onnx.NodeProto) -> None:
 
 
 def _same(linker: Linker, node: onnx.NodeProto) -> None:
-    """An operator that treats all channels alike and keeps their places."""
+    """An operator that treats all channels alike and keeps their places; a slope or a size that is computed keeps its scale."""
+    for name in node.input[1:]:
+        linker.fix(name)
     if node.input[0] in linker.channels:
         linker.write(node.output[0], *linker.channels[node.input[0]])
 
 
 def _clip(linker: Linker, node: onnx.NodeProto) -> None:
     bounds = [linker.constants.get(name) for name in node.input[1:3]]
-    if len(bounds) == 2 and bounds[0] is not None and bounds[1] is not None and float(bounds[0]) == 0 < float(bounds[1]):
-        linker.ceilings[node.output[0]] = float(bounds[1])
+    if len(bounds) == 2 and bounds[0] is not None and bounds[1] is not None and bounds[0].item() == 0 < bounds[1].item():
+        linker.ceilings[node.output[0]] = bounds[1].item()
         return _same(linker, node)
-    if len(bounds) == 1 and bounds[0] is not None and float(bounds[0]) == 0:
+    if len(bounds) == 1 and bounds[0] is not None and bounds[0].item() == 0:
         return _same(linker, node)
     return linker.fix_all(node)
 

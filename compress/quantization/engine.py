@@ -135,7 +135,7 @@ class _Engine:
         self.errors: dict[str, float] = {}
         self.notes: tuple[str, ...] = ()
         self.units = frozenset(one.name for one in fitted.units)
-        self.pinned = frozenset(one for one in self.units if layer_for(one, config.layers).precision == "int8")
+        self.pinned = frozenset(one.name for one in fitted.units if layer_for(one.name, config.layers, one.nodes).precision == "int8")
 
     def fastest(self) -> Built:
         """Return the fastest file: kernel times propose, the clock decides."""

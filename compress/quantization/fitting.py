@@ -1,5 +1,6 @@
 """Everything about a quantized model that does not depend on which of its nodes become int8: plain graph, equal channels, grids."""
 
+import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -161,7 +162,8 @@ def _keep(runs: Iterator[Feeds]) -> tuple[Feeds, ...]:
 
 
 def _find_parts(plain: ModelProto, config: Quantization, target: Target) -> tuple[tuple[Unit, ...], tuple[str, ...]]:
-    check_patterns(Graph.of(plain), (one.name for one in config.layers))
+    inputs = [one.name for one in plain.graph.input]  # these have ranges, so rules may name them as well
+    check_patterns(Graph.of(plain), (one.name for one in config.layers if not fnmatch.filter(inputs, one.name)))
     kept = tuple(one.name for one in config.layers if one.precision == "float")
     rules = Rules((*config.rules.keep_float, *kept), config.rules.op_types)
     units = needed([one for one in find_units(plain, rules) if one.op_type in target.op_types])

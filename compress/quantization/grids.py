@@ -49,7 +49,15 @@ def choose_ranges(
         layers: The user's word on single layers.
     """
     graph, layers = Graph.of(model), tuple(layers)
-    return {name: _range_of(graph, name, statistics[name], rule, layers) for name in roots_of(units)}
+    return {name: _range_of(graph, name, statistics[name], rule, word_on(graph, name, units, layers)) for name in roots_of(units)}
+
+
+def word_on(graph: Graph, name: str, units: Iterable[Unit], layers: Iterable[Layer]) -> Layer:
+    """Return what the user says about a tensor with a grid: about the nodes that write it, or about the input of this name."""
+    unit = next((one for one in units if one.output == name), None)
+    if unit is not None:
+        return layer_for(unit.name, layers, unit.nodes)
+    return layer_for(graph.producer[name].name if name in graph.producer else name, layers)
 
 
 def grids_for(model: ModelProto, units: Sequence[Unit], ranges: Mapping[str, Range], target: Target) -> dict[str, Grid]:
@@ -79,9 +87,7 @@ def _grid(graph: Graph, name: str, ranges: Mapping[str, Range], target: Target) 
     return Grid.covering(*ranges[name], signed=target.signed, symmetric=target.symmetric)
 
 
-def _range_of(graph: Graph, name: str, seen: TensorStatistics, rule: RangeRule, layers: tuple[Layer, ...]) -> Range:
-    producer = graph.producer.get(name)
-    said = layer_for(producer.name if producer is not None else name, layers)
+def _range_of(graph: Graph, name: str, seen: TensorStatistics, rule: RangeRule, said: Layer) -> Range:
     low, high = choose_range(seen, said.method or rule.method, percentile=said.percentile or rule.percentile)
     gate = _gate_behind(graph, name)
     if gate is None or low >= 0:

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import onnx
 import onnx.numpy_helper
 
-from .indexing import Graph
-from .stepping import tensors_read
+from .indexing import Graph, tensors_read
 
 Indices = npt.NDArray[np.intp]
 
@@ -65,7 +64,7 @@ class Linker:
         self.channels: dict[str, tuple[int, Indices]] = {}  # axis and number of each channel
         self.operands: list[Operand] = []
         self.ceilings: dict[str, float] = {}
-        self.users = Counter(name for node in model.graph.node for name in node.input if name)
+        self.users = Counter([*(name for node in model.graph.node for name in tensors_read(node)), *(one.name for one in model.graph.output)])
 
     def finish(self) -> Coupling:
         """Number the sets of linked channels."""

@@ -70,11 +70,12 @@ def read_layers(path: Path) -> tuple[Layer, ...]:
     return tuple(_layer(one, path) for one in cast("list[dict[str, object]]", tables))
 
 
-def layer_for(node: str, layers: Iterable[Layer]) -> Layer:
-    """Return what the rules say about a node, later rules over earlier ones."""
+def layer_for(node: str, layers: Iterable[Layer], absorbed: Iterable[str] = ()) -> Layer:
+    """Return what the rules say about a node, or about one of those that its kernel absorbs; later rules over earlier ones."""
+    names = (node, *absorbed)
     merged: dict[str, object] = {"name": node}
     for layer in layers:
-        if fnmatchcase(node, layer.name):
+        if any(fnmatchcase(name, layer.name) for name in names):
             merged |= {field.name: value for field in fields(Layer)[1:] if (value := getattr(layer, field.name)) is not None}
     return Layer(**merged)  # type: ignore[arg-type]  # the fields of Layer itself
 

@@ -8,19 +8,21 @@ import onnx
 import onnx.helper
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from .indexing import Graph, clip_bounds
+from .indexing import Graph, clip_bounds, hard_sigmoid_line, tensors_read
 from .placement import PRODUCTS
 from .scheme import Grid, IntegerWeight, Scheme, spread
 
 # Half of int32's range: the other half is for the products that the kernel adds to the bias.
 _MAX_BIAS = 2**30
+# What the names of new tensors and nodes end in, behind an underscore.
+_PARTS = ("dequantize", "dequantized", "gate", "integer_bias", "quantize", "quantized", "raw", "scale", "shift", "zero_point")
 
 
 def write_qdq(model: ModelProto, scheme: Scheme, *, integer_bias: bool = True) -> ModelProto:
     """Return the model with its weights as integers and a Q/DQ pair on every tensor that an int8 node reads or writes.
 
     A tensor that an int8 node writes keeps its name behind the pair; in front of it, it is `NAME_raw`. Of a tensor that a float node writes,
-    float nodes read it as it is and int8 nodes read `NAME_dequantized`. A Relu or Clip whose bounds are the ends of its output's grid is left out:
+    float nodes read it as it is and int8 nodes read `NAME_dequantized`. Where the model has names that end like this, underscores are doubled. A Relu or Clip whose bounds are the ends of its output's grid is left out:
     quantizing does its work.
 
     Args:
@@ -30,12 +32,14 @@ def write_qdq(model: ModelProto, scheme: Scheme, *, integer_bias: bool = True) -
         integer_bias: Store biases as int32; TensorRT wants them in float.
     """
     writer = _Writer(model, scheme, integer_bias=integer_bias)
-    nodes = _read_ones([*writer.nodes()], [one.name for one in model.graph.output])
+    outputs = {one.name for one in model.graph.output}
+    nodes = _read_ones([*writer.nodes()], outputs)
+    read = _names_read(nodes) | outputs
     written = ModelProto()
     written.CopyFrom(model)
     del written.graph.node[:]
     written.graph.node.extend(nodes)
-    kept = [one for one in model.graph.initializer if one.name in _names_read(nodes)]
+    kept = [one for one in model.graph.initializer if one.name in read]
     del written.graph.initializer[:]
     written.graph.initializer.extend([*kept, *writer.constants.values()])
     gone = {one.name for one in model.graph.value_info} - {name for node in nodes for name in node.output}
@@ -78,6 +82,7 @@ class _Writer:
         self.quantized: dict[str, str] = {}  # tensor to the name of its integers
         self.read_as: dict[str, str] = {}  # tensor to what int8 nodes read
         self.written: set[str] = set()  # weights that have their DequantizeLinear
+        self.mark = _free_mark(model)
         self.weights = dict(scheme.weights)
         for node in self.graph.nodes:
             if self._is_int8(node) and node.op_type in PRODUCTS and node.input[1] in self.weights:
@@ -101,8 +106,8 @@ class _Writer:
     def _int8_node(self, node: NodeProto) -> Iterator[NodeProto]:
         output = self._output_of(node)
         if node.op_type == "HardSigmoid":
-            yield from self._shifted(node, f"{output}_raw")
-            yield from self._gate(node, f"{output}_raw", output)
+            yield from self._shifted(node, self._part(output, "raw"))
+            yield from self._gate(node, self._part(output, "raw"), output)
             return
         copy = NodeProto()
         copy.CopyFrom(node)
@@ -118,13 +123,13 @@ class _Writer:
             copy.output[0] = output
             yield copy
             return
-        copy.output[0] = f"{output}_raw"
+        copy.output[0] = raw = self._part(output, "raw")
         yield copy
         last = self.graph.producer[output]
         if last.op_type == "HardSigmoid":
-            yield from self._gate(last, f"{output}_raw", output)
+            yield from self._gate(last, raw, output)
         else:
-            yield from self._pair(f"{output}_raw", output, grid, output)
+            yield from self._pair(raw, output, grid, output)
         self.read_as[output] = output
 
     def _gives_float(self, node: NodeProto, output: str) -> bool:
@@ -133,11 +138,11 @@ class _Writer:
 
     def _shifted(self, node: NodeProto, result: str) -> Iterator[NodeProto]:
         """Add to a HardSigmoid's input what its line is off zero by; one int8 Add does this and the step to another grid."""
-        source, (_, shift) = node.input[0], _line(node)
-        constants = self._grid(f"{result}_shift", Grid.covering(0, shift))
-        one = self._constant(f"{result}_shift_quantized", np.array([255], np.uint8))
-        yield _dequantize([one, *constants], f"{result}_shift", None)
-        yield onnx.helper.make_node("Add", [self.read_as.get(source, source), f"{result}_shift"], [result], node.name)
+        source, (_, value), shift = node.input[0], _line(node), self._part(result, "shift")
+        grid = Grid.covering(value, value)
+        integer = self._constant(self._part(shift, "quantized"), grid.quantize(np.array([value], np.float32)))
+        yield _dequantize([integer, *self._grid(shift, grid)], shift, None)
+        yield onnx.helper.make_node("Add", [self.read_as.get(source, source), shift], [result], node.name)
 
     def _gate(self, node: NodeProto, source: str, output: str) -> Iterator[NodeProto]:
         """Quantize a shifted HardSigmoid input on the grid whose ends clip it to [0, 1], and read the integers as the result.
@@ -145,11 +150,11 @@ class _Writer:
         So a kernel that quantizes its output computes the gate of a squeeze-excite block or of hard-swish on the way.
         """
         slope, _ = _line(node)
-        self.quantized[output] = f"{output}_quantized"
-        inputs = [source, *self._grid(f"{output}_gate", Grid(float(np.float32(1 / (255 * slope))), 0))]
-        yield onnx.helper.make_node("QuantizeLinear", inputs, [self.quantized[output]], f"{output}_quantize")
+        self.quantized[output] = self._part(output, "quantized")
+        inputs = [source, *self._grid(self._part(output, "gate"), Grid(float(np.float32(1 / (255 * slope))), 0))]
+        yield onnx.helper.make_node("QuantizeLinear", inputs, [self.quantized[output]], self._part(output, "quantize"))
         inputs = [self.quantized[output], *self._grid(output, self.scheme.activations[output])]
-        yield onnx.helper.make_node("DequantizeLinear", inputs, [output], f"{output}_dequantize")
+        yield onnx.helper.make_node("DequantizeLinear", inputs, [output], self._part(output, "dequantize"))
         self.read_as[output] = output
 
     def _pad(self, node: NodeProto, output: str) -> Iterator[NodeProto]:
@@ -160,9 +165,9 @@ class _Writer:
         while len(node.input) < 3:
             node.input.append("")
         node.input[2] = zero_point
-        self.quantized[output] = node.output[0] = f"{output}_quantized"
+        self.quantized[output] = node.output[0] = self._part(output, "quantized")
         yield node
-        yield onnx.helper.make_node("DequantizeLinear", [node.output[0], scale, zero_point], [output], f"{output}_dequantize")
+        yield onnx.helper.make_node("DequantizeLinear", [node.output[0], scale, zero_point], [output], self._part(output, "dequantize"))
         self.read_as[output] = output
 
     def _is_int8(self, node: NodeProto) -> bool:
@@ -194,23 +199,23 @@ class _Writer:
         """Quantize a tensor that a float node, or nobody, wrote, for the int8 nodes that read it."""
         grid = self.scheme.activations.get(name)
         if grid is not None and self._is_read_by_int8(name):
-            self.read_as[name] = f"{name}_dequantized"
+            self.read_as[name] = self._part(name, "dequantized")
             yield from self._pair(name, self.read_as[name], grid, name)
 
     def _pair(self, source: str, result: str, grid: Grid, name: str) -> Iterator[NodeProto]:
-        constants = self._grid(name, grid)
-        self.quantized[name] = f"{name}_quantized"
-        yield onnx.helper.make_node("QuantizeLinear", [source, *constants], [self.quantized[name]], f"{name}_quantize")
-        yield onnx.helper.make_node("DequantizeLinear", [self.quantized[name], *constants], [result], f"{name}_dequantize")
+        constants, quantized = self._grid(name, grid), self._part(name, "quantized")
+        self.quantized[name] = quantized
+        yield onnx.helper.make_node("QuantizeLinear", [source, *constants], [quantized], self._part(name, "quantize"))
+        yield onnx.helper.make_node("DequantizeLinear", [quantized, *constants], [result], self._part(name, "dequantize"))
 
     def _grid(self, name: str, grid: Grid) -> tuple[str, str]:
-        scale = self._constant(f"{name}_scale", np.array(grid.scale, np.float32))
-        return scale, self._constant(f"{name}_zero_point", np.array(grid.zero_point, grid.dtype))
+        scale = self._constant(self._part(name, "scale"), np.array(grid.scale, np.float32))
+        return scale, self._constant(self._part(name, "zero_point"), np.array(grid.zero_point, grid.dtype))
 
     def _integers_(self, node: NodeProto, copy: NodeProto) -> Iterator[NodeProto]:
         """Let `copy` read int8 weights and an int32 bias, the bias in units of input scale * weight scale."""
         weight = self.weights[node.input[1]]
-        name = f"{node.input[1]}_dequantized"
+        name = self._part(node.input[1], "dequantized")
         if name not in self.written:
             self.written.add(name)
             yield self._dequantized(node.input[1], weight.values, weight.scale, weight.axis)
@@ -218,10 +223,11 @@ class _Writer:
         bias = self._bias_of(node)
         if bias is not None and self.integer_bias:
             del copy.input[2:]
-            copy.input.append(f"{node.name}_bias_dequantized")
+            name = self._part(node.name, "integer_bias")
+            copy.input.append(self._part(name, "dequantized"))
             scale = np.float32(self.scheme.activations[node.input[0]].scale) * weight.scale  # in float32, as a runtime multiplies them
             integers = np.rint(bias / scale.astype(np.float64)).astype(np.int32)
-            yield self._dequantized(f"{node.name}_bias", integers, scale, None if weight.axis is None else 0)
+            yield self._dequantized(name, integers, scale, None if weight.axis is None else 0)
 
     def _bias_of(self, node: NodeProto) -> npt.NDArray[np.float32] | None:
         """Return the bias, with what a HardSigmoid behind it needs added."""
@@ -235,9 +241,13 @@ class _Writer:
     def _dequantized(self, name: str, integers: npt.NDArray[np.generic], scale: npt.NDArray[np.float32], axis: int | None) -> NodeProto:
         zero = np.zeros(scale.shape, integers.dtype)
         inputs = [
-            self._constant(f"{name}_{part}", array) for part, array in (("quantized", integers), ("scale", scale), ("zero_point", zero))
+            self._constant(self._part(name, part), array) for part, array in (("quantized", integers), ("scale", scale), ("zero_point", zero))
         ]
-        return _dequantize(inputs, f"{name}_dequantized", axis)
+        return _dequantize(inputs, self._part(name, "dequantized"), axis)
+
+    def _part(self, name: str, part: str) -> str:
+        """Return the name of a new tensor or node that belongs to `name`."""
+        return f"{name}{self.mark}{part}"
 
     def _constant(self, name: str, array: npt.NDArray[np.generic]) -> str:
         self.constants[name] = numpy_helper.from_array(np.asarray(array), name)
@@ -246,9 +256,8 @@ class _Writer:
 
 def _line(node: NodeProto) -> tuple[float, float]:
     """Return a HardSigmoid's slope, and what must be added to its input so that the line goes through 0."""
-    factors = {one.name: one.f for one in node.attribute}
-    slope = factors.get("alpha", 0.2)  # ONNX's default
-    return slope, factors.get("beta", 0.5) / slope
+    slope, shift = hard_sigmoid_line(node)
+    return slope, shift / slope
 
 
 def _dequantize(inputs: list[str], output: str, axis: int | None) -> NodeProto:
@@ -258,19 +267,22 @@ def _dequantize(inputs: list[str], output: str, axis: int | None) -> NodeProto:
     return node
 
 
-def _read_ones(nodes: list[NodeProto], outputs: list[str]) -> list[NodeProto]:
+def _free_mark(model: ModelProto) -> str:
+    """Return the fewest underscores that stand before none of `_PARTS` at the end of a name that the model has already."""
+    graph = model.graph
+    tensors = (*graph.input, *graph.initializer, *graph.value_info, *graph.node)
+    names = {one.name for one in tensors} | {name for node in graph.node for name in (*node.output, *tensors_read(node))}
+    mark = "_"
+    while any(name.endswith(tuple(f"{mark}{part}" for part in _PARTS)) for name in names):
+        mark += "_"
+    return mark
+
+
+def _read_ones(nodes: list[NodeProto], outputs: set[str]) -> list[NodeProto]:
     """Leave out a DequantizeLinear that nobody reads: all readers of its tensor take the integers."""
-    read = _names_read(nodes) | {*outputs}
+    read = _names_read(nodes) | outputs
     return [node for node in nodes if node.op_type != "DequantizeLinear" or node.output[0] in read]
 
 
 def _names_read(nodes: list[NodeProto]) -> set[str]:
-    return {name for node in _all_nodes(nodes) for name in node.input}
-
-
-def _all_nodes(nodes: list[NodeProto]) -> Iterator[NodeProto]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(list(graph.node))
+    return {name for node in nodes for name in tensors_read(node)}

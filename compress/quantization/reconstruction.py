@@ -86,7 +86,8 @@ def reconstruct(
 
 def _is_own(constant: str, graph: Graph) -> bool:
     """Tell whether a constant may change: it varies, and one layer alone uses it."""
-    return len(graph.consumers.get(constant, ())) == 1 and math.prod(graph.constants[constant].dims) > 1
+    is_single = len(graph.consumers.get(constant, ())) == 1 and constant not in graph.outputs
+    return is_single and math.prod(graph.constants[constant].dims) > 1
 
 
 def _hessian(layer: Layer, simulated: Stepper, scheme: Scheme, per_image: int, free_bias: bool) -> Floats:

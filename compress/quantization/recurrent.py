@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from .indexing import Graph, attribute
+from .indexing import Graph, attribute, tensors_read
 from .saturation import narrow
 from .scheme import round_weight
 
@@ -16,13 +16,10 @@ _LEFT_OUT = frozenset({"layout"})  # attributes that the int8 operator does not 
 
 
 def find_lstms(model: ModelProto) -> tuple[str, ...]:
-    """Return the names of the LSTM nodes that the int8 kernel can take: constant weights, time before batch."""
-    graph = Graph.of(model)
-    return tuple(
-        node.name
-        for node in graph.nodes
-        if node.op_type == "LSTM" and not attribute(node, "layout", 0) and all(name in graph.constants for name in node.input[_W : _R + 1])
-    )
+    """Return the names of the LSTM nodes that the int8 kernel can take: constant float32 weights, time before batch."""
+    constants = {name for name, one in Graph.of(model).constants.items() if one.data_type == TensorProto.FLOAT}
+    lstms = [node for node in model.graph.node if node.op_type == "LSTM" and not attribute(node, "layout", 0)]
+    return tuple(node.name for node in lstms if constants.issuperset(node.input[_W : _R + 1]))
 
 
 def write_lstms(model: ModelProto, names: Collection[str], *, guarded: bool = False) -> ModelProto:
@@ -42,7 +39,7 @@ def write_lstms(model: ModelProto, names: Collection[str], *, guarded: bool = Fa
         if node.name in names and node.op_type == "LSTM":
             weights = {index: numpy_helper.to_array(constants[node.input[index]]) for index in (_W, _R)}
             _rewrite_(node, weights, written, guarded=guarded)
-    used = {name for node in written.graph.node for name in node.input}
+    used = {name for node in written.graph.node for name in tensors_read(node)} | {one.name for one in written.graph.output}
     kept = [one for one in written.graph.initializer if one.name in used]
     del written.graph.initializer[:]
     written.graph.initializer.extend(kept)

@@ -11,7 +11,7 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from ...benchmarks.kernel import Kernel, conversion, kernel_of
 from ...graph.shapes import infer_shapes
-from .indexing import Graph
+from .indexing import Graph, tensors_read
 from .scheme import Grid, IntegerWeight, Scheme
 
 Floats = npt.NDArray[np.float32]
@@ -167,7 +167,7 @@ def set_attribute_(node: NodeProto, name: str, value: int | Sequence[int]) -> No
 
 
 def _drop_unused_(model: ModelProto) -> None:
-    used = {name for node in model.graph.node for name in node.input} | {one.name for one in model.graph.output}
+    used = {name for node in model.graph.node for name in tensors_read(node)} | {one.name for one in model.graph.output}
     kept = [one for one in model.graph.initializer if one.name in used]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)

@@ -13,8 +13,9 @@ from onnx import ModelProto
 from ...benchmarks.noise import Noise, measure_noise
 from ...graph.execution import open_model
 from .calibration import Feeds
-from .grids import RangeRule, choose_ranges
-from .overrides import Layer, layer_for
+from .grids import RangeRule, choose_ranges, word_on
+from .indexing import Graph
+from .overrides import Layer
 from .placement import Unit
 from .ranges import Range
 from .statistics import TensorStatistics
@@ -93,8 +94,8 @@ def refine(
         layers: The user's word on single layers; where that names a method, nothing is tried.
     """
     layers = tuple(layers)
-    makers = {name: node.name for node in model.graph.node for name in node.output}
-    free = [name for name in start.ranges if layer_for(makers.get(name, name), layers).method is None]
+    graph = Graph.of(model)
+    free = [name for name in start.ranges if word_on(graph, name, units, layers).method is None]
     others = [choose_ranges(model, units, statistics, rule, layers) for rule in RULES if rule != start.rule]
     trials = [(name, one[name]) for one in others for name in free if one[name] != start.ranges[name]]
     trials.sort(key=lambda trial: -abs(np.log(_width(trial[1]) / _width(start.ranges[trial[0]]))))

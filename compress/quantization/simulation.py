@@ -13,7 +13,7 @@ import onnx.numpy_helper
 
 from .scheme import Grid, Scheme
 
-_ON_GRID = "/on_grid"
+_ON_GRID = "/edgerec_on_grid"  # no model has names that end like this; "conv/scale" many have
 
 
 def on_grid(name: str) -> str:
@@ -56,14 +56,6 @@ def simulate(model: onnx.ModelProto, scheme: Scheme, outputs: Sequence[str] | No
     return copied
 
 
-def with_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
-    """Return the model with other tensors as its only outputs."""
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    tap_(copied, outputs)
-    return copied
-
-
 def tap_(model: onnx.ModelProto, outputs: Sequence[str]) -> None:
     """Make these tensors the model's only outputs."""
     del model.graph.output[:]
@@ -84,14 +76,15 @@ def _pairs(inputs: Iterable[onnx.ValueInfoProto], scheme: Scheme) -> Iterable[on
 
 
 def _pair(name: str, grid: Grid) -> list[onnx.NodeProto]:
-    parameters = [f"{name}/scale", f"{name}/zero_point"]
+    result = on_grid(name)
+    integers, *parameters = (f"{result}/{part}" for part in ("integers", "scale", "zero_point"))
     return [
-        onnx.helper.make_node("QuantizeLinear", [name, *parameters], [f"{name}/integers"], name=f"{name}/quantize"),
-        onnx.helper.make_node("DequantizeLinear", [f"{name}/integers", *parameters], [on_grid(name)], name=f"{name}/dequantize"),
+        onnx.helper.make_node("QuantizeLinear", [name, *parameters], [integers], name=f"{result}/quantize"),
+        onnx.helper.make_node("DequantizeLinear", [integers, *parameters], [result], name=f"{result}/dequantize"),
     ]
 
 
 def _constants(scheme: Scheme) -> list[onnx.TensorProto]:
-    arrays = {f"{name}/scale": np.asarray(grid.scale, np.float32) for name, grid in scheme.activations.items()}
-    arrays |= {f"{name}/zero_point": np.asarray(grid.zero_point, grid.dtype) for name, grid in scheme.activations.items()}
+    arrays = {f"{on_grid(name)}/scale": np.asarray(grid.scale, np.float32) for name, grid in scheme.activations.items()}
+    arrays |= {f"{on_grid(name)}/zero_point": np.asarray(grid.zero_point, grid.dtype) for name, grid in scheme.activations.items()}
     return [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]

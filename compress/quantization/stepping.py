@@ -1,6 +1,6 @@
 """Run a network node by node over all calibration inputs, so that a layer can be changed before what follows has seen it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +8,7 @@ import onnx
 import onnx.helper
 
 from ...graph.execution import open_model
+from .indexing import tensors_read
 
 Array = npt.NDArray[np.generic]
 Feeds = Mapping[str, Array]
@@ -39,7 +40,7 @@ class Stepper:
         if not written:
             return
         made = {name for node in nodes for name in node.output}
-        read = [name for name in dict.fromkeys(name for node in nodes for name in tensors_read(node)) if name and name not in made]
+        read = [name for name in dict.fromkeys(name for node in nodes for name in tensors_read(node)) if name not in made]
         session = open_model(self._part(nodes, read, written), optimise=False)
         for state in self.states:
             results = session.run({name: state[name] for name in read if name in state})
@@ -68,15 +69,6 @@ def cut_runs(model: onnx.ModelProto, calibration: Sequence[Feeds], values_at_onc
         starts = range(0, len(first) - (fixed or 1) + 1, size)
         runs.extend({name: array[start : start + size] for name, array in feeds.items()} for start in starts)
     return runs
-
-
-def tensors_read(node: onnx.NodeProto) -> Iterator[str]:
-    """Yield every tensor that a node reads, those inside its subgraphs included."""
-    yield from node.input
-    for one in node.attribute:
-        for graph in (*([one.g] if one.HasField("g") else []), *one.graphs):
-            for inner in graph.node:
-                yield from tensors_read(inner)
 
 
 def _value_info(name: str, array: Array) -> onnx.ValueInfoProto:
