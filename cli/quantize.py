@@ -187,8 +187,10 @@ def quantize_file(
     if statistics is not None:
         if not statistics.is_file() and chosen is not None:
             with progress_bar("calibrate", len(chosen), quiet=quiet) as bar:
-                save_statistics(calibrate(described, _feeds(chosen, spec, bar), config), statistics)
+                save_statistics(calibrate(described, _feeds(chosen, spec, bar), config, images.fingerprint if images else ""), statistics)
         kept = load_statistics(statistics)
+        if images is not None and kept.key.data != images.fingerprint:
+            raise ConfigError("the statistics were taken from other images", statistics, "leave out --data, or name a new file")
     with progress_bar("quantize", len(chosen) if chosen is not None else 1, quiet=quiet) as bar:
         feeds = _feeds(chosen, spec, bar) if chosen is not None else ()
         wished = limit.limit(images, spec) if limit else None

@@ -1,10 +1,11 @@
 """What `edgerec quantize` prints and keeps about a run."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from .console import print_json, print_table, say
 
@@ -23,8 +24,8 @@ def write_record(result: "Quantized", output: Path) -> Path:
     from ..runtime.files import sha256, write_text
 
     path = output.with_suffix(".quantize.json")
-    record = {**asdict(result.report), "file": output.name, "sha256": sha256(output), "machine": asdict(machine()), "versions": versions()}
-    write_text(path, json.dumps(record, indent=1, sort_keys=True, default=sorted) + "\n")
+    about = {"file": output.name, "sha256": sha256(output), "machine": asdict(machine()), "versions": versions()}
+    write_text(path, json.dumps(_as_json({**asdict(result.report), **about}), indent=1, sort_keys=True, allow_nan=False) + "\n")
     return path
 
 
@@ -48,7 +49,7 @@ def show(report: "QuantizationReport", output: Path, record: Path, *, json: bool
     say(_summary(report, output), quiet=quiet)
     say(f"record: {record}", quiet=quiet)
     if json:
-        print_json({**asdict(report), "skipped": skipped, "output": str(output), "record": str(record)})
+        print_json(_as_json({**asdict(report), "skipped": skipped, "output": str(output), "record": str(record)}))
 
 
 def show_trials(tried: "Sequence[Trial]", *, quiet: bool) -> None:
@@ -80,6 +81,17 @@ def _kinds(layers: "Sequence[LayerReport]") -> list[list[str]]:
     kinds = sorted({one.op_type for one in layers})
     why = {kind: ", ".join(reason for other, reason in reasons if other == kind) for kind in kinds}
     return [[kind, str(counts[kind, "int8"]), str(counts[kind, "float"]), why[kind]] for kind in kinds]
+
+
+def _as_json(value: object) -> object:
+    """Return what JSON can hold: sets become sorted lists, infinity and NaN become null."""
+    if isinstance(value, dict):
+        return {key: _as_json(one) for key, one in cast("dict[str, object]", value).items()}
+    if isinstance(value, frozenset):
+        return sorted(cast("frozenset[str]", value))
+    if isinstance(value, list | tuple):
+        return [_as_json(one) for one in cast("Sequence[object]", value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _summary(report: "QuantizationReport", output: Path) -> str:

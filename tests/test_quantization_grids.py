@@ -10,7 +10,7 @@ from edgerec.compress.quantization.calibration import observe
 from edgerec.compress.quantization.grids import RangeRule, choose_ranges, grids_for, roots_of
 from edgerec.compress.quantization.overrides import Layer
 from edgerec.compress.quantization.placement import find_units, tensors_of
-from edgerec.compress.quantization.scheme import GATE_GRID, Grid
+from edgerec.compress.quantization.scheme import Grid, gate_grid
 from edgerec.compress.quantization.statistics import TensorStatistics
 from edgerec.compress.quantization.target import find_target
 
@@ -38,7 +38,7 @@ def test_hard_swish_is_zero_below_its_bound_so_nothing_is_spent_there() -> None:
     assert X.min() < -6
     assert ranges["c"] == (pytest.approx(-3, abs=1e-5), X.max())
     assert ranges["x"] == (X.min(), X.max())
-    assert grids_for(model, find_units(model), ranges, find_target("x86-vnni"))["h"] == GATE_GRID
+    assert grids_for(model, find_units(model), ranges, find_target("x86-vnni"))["h"] == gate_grid()
 
 
 def test_the_bound_before_a_silu_has_the_smallest_error_behind_it() -> None:

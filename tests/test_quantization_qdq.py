@@ -13,7 +13,7 @@ from onnx import ModelProto, numpy_helper
 from edgerec.compress.quantization.indexing import Graph
 from edgerec.compress.quantization.placement import Rules, Unit, find_units, needed, shared_grids, tensors_of
 from edgerec.compress.quantization.qdq import fit_to_bias, write_qdq
-from edgerec.compress.quantization.scheme import GATE_GRID, Grid, IntegerWeight, Scheme, round_weight
+from edgerec.compress.quantization.scheme import Grid, IntegerWeight, Scheme, gate_grid, round_weight
 from edgerec.runtime.errors import ConfigError
 from edgerec.runtime.session import open_session
 
@@ -59,7 +59,7 @@ def scheme_for(model: ModelProto, units: tuple[Unit, ...], feeds: dict[str, Arra
     for name in tensors_of(units):
         root = roots.get(name, name)
         is_gate = name in graph.producer and graph.producer[name].op_type == "HardSigmoid"
-        grids[name] = GATE_GRID if is_gate else Grid.covering(float(values[root].min()), float(values[root].max()))
+        grids[name] = gate_grid() if is_gate else Grid.covering(float(values[root].min()), float(values[root].max()))
     weights = {one.weight: round_weight(numpy_helper.to_array(graph.constants[one.weight]), one.axis) for one in units if one.weight}
     return Scheme(frozenset(name for one in units for name in one.nodes), grids, weights)
 

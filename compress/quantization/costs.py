@@ -48,7 +48,7 @@ def find_costs(
 ) -> Costs:
     """Return what every unit costs in float and in int8.
 
-    Where a shape is not known, or the table does not hold a kernel, int8 and float count as equally fast.
+    Where a shape is not known, the table does not hold a kernel, or the float one does not run alone, int8 and float count as equally fast.
 
     Args:
         model: Prepared float model.
@@ -78,7 +78,7 @@ def find_costs(
     gives_float = {part.output for part in parts if part.nodes[0].op_type in _FLOAT_RESULT and part.output in scene.graph.outputs}
     pools = {part.name for part in parts if part.nodes[0].op_type == "MaxPool"}
     conversions = [_timed(tensor, times, *steps[name], is_free=name in gives_float, pools=pools) for name, tensor in tensors.items()]
-    rest = sum(times.of([one]) or 0.0 for one in others)
+    rest = sum(one_us for one in others if (one_us := times.of([one])) is not None and math.isfinite(one_us))
     return Costs(tuple(choices), tuple(conversions), rest + times.run_us)
 
 
@@ -140,7 +140,8 @@ def _steps(scene: Scene, name: str) -> tuple[Kernel | None, Kernel | None]:
 
 def _times(times: KernelTimes, in_float: Kernel | None, in_int8: Kernel | None) -> tuple[float, float]:
     float_us, int8_us = times.of([in_float]), times.of([in_int8])
-    return (0.0, 0.0) if float_us is None or int8_us is None else (float_us, int8_us)
+    # The float model does run: where its kernel alone does not, the measurement says nothing.
+    return (0.0, 0.0) if float_us is None or int8_us is None or math.isinf(float_us) else (float_us, int8_us)
 
 
 def _timed(

@@ -24,7 +24,8 @@ def couple(model: onnx.ModelProto) -> Coupling:
     """
     linker = Linker(model)
     for node in model.graph.node:
-        _RULES.get(node.op_type, Linker.fix_all)(linker, node)
+        rule = _RULES.get(node.op_type, Linker.fix_all) if linker.knows_shapes(node) else Linker.fix_all
+        rule(linker, node)
     for one in model.graph.output:
         linker.fix(one.name)
     return linker.finish()
@@ -156,8 +157,11 @@ def _split(linker: Linker, node: onnx.NodeProto) -> None:
         return
     axis, ids = linker.channels[node.input[0]]
     along, start = attribute(node, "axis", 0) % len(linker.shapes[node.input[0]]) == axis, 0
-    for name in node.output:
-        count = linker.shapes[name][axis]
+    counts = [linker.shapes[name][axis] for name in node.output]
+    if along and sum(counts) != len(ids):  # the sizes are computed
+        linker.fix_all(node)
+        return
+    for name, count in zip(node.output, counts, strict=True):
         linker.write(name, axis, ids[start : start + count] if along else ids)
         start += count
 
@@ -183,10 +187,13 @@ def _pad(linker: Linker, node: onnx.NodeProto) -> None:
     axis, ids = linker.channels[node.input[0]]
     pads, value = (linker.constants.get(name) for name in (*node.input[1:3], "")[:2])
     rank = len(linker.shapes[node.input[0]])
-    has_value = len(node.input) > 2 and node.input[2]
-    if pads is None or pads.size != 2 * rank or (has_value and (value is None or value.any())) or min(pads[axis], pads[axis + rank]) < 0:
+    has_value, has_axes = (len(node.input) > index and node.input[index] != "" for index in (2, 3))
+    if pads is None or has_axes or pads.size != 2 * rank or (has_value and (value is None or value.any())):
         return linker.fix_all(node)
     before, after = int(pads[axis]), int(pads[axis + rank])
+    is_constant = all(one.s == b"constant" for one in node.attribute if one.name == "mode")
+    if min(before, after) < 0 or (max(before, after) > 0 and not is_constant):  # other modes copy channels
+        return linker.fix_all(node)
     # Channels of zeros take any factor.
     return linker.write(node.output[0], axis, np.concatenate([linker.fresh(before), ids, linker.fresh(after)]))
 

@@ -93,10 +93,13 @@ def quantize(
     Raises:
         ModelError: The model is quantized already, cannot be prepared, computes NaN, or has nothing to quantize.
         DataError: Calibration images are missing or do not fit the model.
+        ConfigError: Both a limit and the wish for int8 everywhere are given.
         GateError: No file is inside the limit.
         ProviderError: onnxruntime is not installed.
     """
     config = config or Quantization()
+    if limit is not None and config.speed == "int8":
+        raise ConfigError("a budget chooses what is int8, and so does speed='int8'", limit.budget, "leave one of them out")
     fitted = fit(model, calibration, config, statistics, tell)
     engine = _Engine(fitted, config, times_of, tell)
     tried: Outcome | None = None
@@ -105,6 +108,9 @@ def quantize(
     else:
         built, tried = engine.inside(limit)
     tell("check")
+    speedup = engine.speedup_of(built)
+    if limit is not None and speedup is not None and speedup.high < 1:
+        engine.notes += ("the file inside the budget is slower than the float file on this machine",)
     report = QuantizationReport(
         images=fitted.images,
         target=fitted.target.name,
@@ -115,7 +121,7 @@ def quantize(
         undone=fitted.normalised.undone,
         saturation=built.findings,
         tried=tried.tried if tried else (),
-        speedup=engine.speedup_of(built),
+        speedup=speedup,
         sqnr_db=-10 * math.log10(max(output_noise(fitted.model, fitted.probe)(built.model), 1e-30)) if fitted.probe else None,
         notes=(*fitted.notes, *engine.notes),
         size_bytes_before=model.ByteSize(),

@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from onnx import ModelProto, numpy_helper
@@ -23,11 +23,11 @@ from .recurrent import find_lstms
 from .scheme import IntegerWeight, Scheme, round_weight
 from .search import RULES, Chosen, choose_rule, output_noise, refine
 from .settings import Quantization
-from .statistics import Statistics
+from .statistics import Key, Statistics
 from .target import Target, find_target
 
 PROBE_IMAGES = 256
-PROBE_BYTES = 64 * 2**20  # 106 images of 3 x 224 x 224
+PROBE_BYTES = 24 * 2**20  # 40 images of 3 x 224 x 224; mending keeps some of their activations in memory
 _JUDGING_IMAGES = 128
 _STRENGTH = 0.5  # of equalising: at 1 the weights of depthwise nets pay more than the activations gain (docs/log.md)
 
@@ -98,8 +98,8 @@ def fit(
     if statistics is None:
         changed = trials.equalised() if config.corrections.equalise and probe else plain
         found = _observe(changed, units, chain(probe, runs), config.samples)
-    elif (difference := key_of(plain).difference(statistics.key)).startswith("model"):
-        raise DataError("the statistics are of another model", difference, "calibrate again with this model")
+    elif (difference := _key(plain, model).difference(statistics.key)).startswith(("model", "preprocessing")):
+        raise DataError(f"the statistics are of another {difference.split()[0]}", difference, "calibrate again with this model")
     elif missing := [name for name in tensors_of(units) if name not in statistics.tensors]:
         raise DataError("the statistics lack tensors that may get a grid", ", ".join(missing[:5]), "calibrate again with these rules")
     assert found is not None
@@ -114,13 +114,14 @@ def fit(
     )
 
 
-def calibrate(model: ModelProto, calibration: Iterable[Feeds], config: Quantization) -> Statistics:
+def calibrate(model: ModelProto, calibration: Iterable[Feeds], config: Quantization, data: str = "") -> Statistics:
     """Return the statistics of every tensor that may get a grid, for another method later, without data.
 
     Args:
         model: Float model of any origin; it is not changed.
         calibration: Batches of real input arrays by input name; read once.
         config: Samples, target and rules; the method does not matter.
+        data: Names the images, such as a data set's fingerprint; kept in the statistics' key.
 
     Raises:
         ModelError: As for `fit`.
@@ -128,7 +129,13 @@ def calibrate(model: ModelProto, calibration: Iterable[Feeds], config: Quantizat
     """
     normalised, runs = _start(model, calibration, config.samples)
     units, _ = _find_parts(normalised.model, config, find_target(config.target))
-    return _observe(normalised.model, units, runs, config.samples)
+    return replace(_observe(normalised.model, units, runs, config.samples), key=replace(_key(normalised.model, model), data=data))
+
+
+def _key(plain: ModelProto, model: ModelProto) -> Key:
+    """Return what statistics belong to: the model in plain form, and what its spec does to images. Any images will do."""
+    spec = read_spec(model)
+    return key_of(plain, spec.inputs if spec else ())
 
 
 def _start(model: ModelProto, calibration: Iterable[Feeds], samples: int) -> tuple[Normalised, Iterator[Feeds]]:
@@ -166,8 +173,8 @@ def _find_parts(plain: ModelProto, config: Quantization, target: Target) -> tupl
     check_patterns(Graph.of(plain), (one.name for one in config.layers if not fnmatch.filter(inputs, one.name)))
     kept = tuple(one.name for one in config.layers if one.precision == "float")
     rules = Rules((*config.rules.keep_float, *kept), config.rules.op_types)
-    units = needed([one for one in find_units(plain, rules) if one.op_type in target.op_types])
-    lstms = find_lstms(plain) if target.provider == "cpu" else ()
+    units = needed(find_units(plain, rules, target.op_types))
+    lstms = tuple(name for name in find_lstms(plain) if not rules.keeps(name)) if target.provider == "cpu" else ()
     if not lstms and not any(one.op_type in PRODUCTS for one in units):
         found = ", ".join(sorted({node.op_type for node in plain.graph.node})) or "no operator"
         raise ModelError(
@@ -204,11 +211,12 @@ class _Trials:
 
     def equalised(self) -> ModelProto:
         """Return the model with equal channels if that lowers the noise, else the plain one."""
-        plain = _observe(self.plain, self.units, self.images, len(self.images))
+        count = sum(len(next(iter(feeds.values()))) for feeds in self.images)  # a run has several where the model takes them at once
+        plain = _observe(self.plain, self.units, self.images, count)
         changed = equalise(self.plain, plain, strength=_STRENGTH)
         if not changed.factors:
             return self.plain
-        again = _observe(changed.model, self.units, self.images, len(self.images))
+        again = _observe(changed.model, self.units, self.images, count)
         return changed.model if self._noise_at_first(changed.model, again) < self._noise_at_first(self.plain, plain) else self.plain
 
     def _noise_at_first(self, model: ModelProto, statistics: Statistics) -> float:
@@ -238,10 +246,14 @@ def _scheme(model: ModelProto, units: tuple[Unit, ...], ranges: Mapping[str, Ran
 
 def _weights(model: ModelProto, units: Iterable[Unit], layers: tuple[Layer, ...], target: Target) -> dict[str, IntegerWeight]:
     constants = Graph.of(model).constants
+    axes: dict[str | None, set[int | None]] = {}
+    for one in units:
+        axes.setdefault(one.weight, set()).add(one.axis if one.op_type in target.per_channel else None)
     return {
         one.weight: round_weight(
             numpy_helper.to_array(constants[one.weight]),
-            one.axis if one.op_type in target.per_channel else None,
+            # Layers that share a weight but lay it another way can share no scale of a channel.
+            next(iter(axes[one.weight])) if len(axes[one.weight]) == 1 else None,
             bits=layer_for(one.name, layers).weight_bits or 8,
         )
         for one in units

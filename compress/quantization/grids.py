@@ -8,11 +8,11 @@ import numpy.typing as npt
 from onnx import ModelProto, NodeProto
 
 from .histogram import Counts
-from .indexing import Graph
+from .indexing import Graph, hard_sigmoid_line
 from .overrides import Layer, layer_for
 from .placement import Unit, shared_grids, tensors_of
 from .ranges import Method, Range, choose_range
-from .scheme import GATE_GRID, Grid
+from .scheme import Grid, gate_grid
 from .statistics import TensorStatistics
 from .target import Target
 
@@ -82,8 +82,8 @@ def roots_of(units: Iterable[Unit]) -> list[str]:
 
 def _grid(graph: Graph, name: str, ranges: Mapping[str, Range], target: Target) -> Grid:
     producer = graph.producer.get(name)
-    if producer is not None and producer.op_type == "HardSigmoid" and not target.signed:
-        return GATE_GRID
+    if producer is not None and producer.op_type == "HardSigmoid" and not target.symmetric:
+        return gate_grid(signed=target.signed)
     return Grid.covering(*ranges[name], signed=target.signed, symmetric=target.symmetric)
 
 
@@ -93,8 +93,8 @@ def _range_of(graph: Graph, name: str, seen: TensorStatistics, rule: RangeRule, 
     if gate is None or low >= 0:
         return low, high
     if gate.op_type == "HardSigmoid":
-        factors = {one.name: one.f for one in gate.attribute}
-        return max(low, -factors.get("beta", 0.5) / factors.get("alpha", 0.2)), high
+        slope, shift = hard_sigmoid_line(gate)
+        return (max(low, -shift / slope), high) if slope > 0 else (low, high)
     return _best_low(seen.counts, seen.bin_width, (low, high), _silu), high
 
 

@@ -19,7 +19,7 @@ class Graph:
         constants: Initializers by name.
         floats: Names of float32 tensors.
         outputs: Names of the graph's outputs.
-        shapes: Tensor to its shape; 0 where a size is free.
+        shapes: Tensor to its shape where the number of dimensions is known; 0 where a size is free.
     """
 
     nodes: tuple[NodeProto, ...]
@@ -47,7 +47,11 @@ class Graph:
             {one.name: one for one in graph.initializer},
             floats | {one.name for one in graph.initializer if one.data_type == TensorProto.FLOAT},
             frozenset(one.name for one in graph.output),
-            {one.name: tuple(dim.dim_value for dim in one.type.tensor_type.shape.dim) for one in values},
+            {
+                one.name: tuple(dim.dim_value for dim in one.type.tensor_type.shape.dim)
+                for one in values
+                if one.type.tensor_type.HasField("shape")
+            },
         )
 
 

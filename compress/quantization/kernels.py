@@ -88,7 +88,7 @@ def shape_kernels(model: ModelProto, scheme: Scheme, times_of: TimesOf = time_ke
 
 def _round(scene: Scene, edits_of: Callable[[Scene], Iterator[list[Edit]]], times_of: TimesOf) -> tuple[list[tuple[Edit, Rewrite]], bool]:
     """Return the edits that win, and whether these are all: of two that touch one node the second must look at what the first has left."""
-    places = list(edits_of(scene))
+    places = [[edit for edit in edits if scene.is_free(edit)] for edits in edits_of(scene)]
     times = times_of(kernel for edits in places for edit in edits for kernel in (*edit.before, *edit.after) if kernel is not None)
     winners = [best for edits in places if (best := _best(edits, times)) is not None]
     chosen: list[tuple[Edit, Rewrite]] = []

@@ -64,7 +64,9 @@ class Linker:
         self.channels: dict[str, tuple[int, Indices]] = {}  # axis and number of each channel
         self.operands: list[Operand] = []
         self.ceilings: dict[str, float] = {}
-        self.users = Counter([*(name for node in model.graph.node for name in tensors_read(node)), *(one.name for one in model.graph.output)])
+        self.users = Counter(
+            [*(name for node in model.graph.node for name in tensors_read(node)), *(one.name for one in model.graph.output)]
+        )
 
     def finish(self) -> Coupling:
         """Number the sets of linked channels."""
@@ -85,6 +87,10 @@ class Linker:
     def write(self, name: str, axis: int, ids: Indices) -> None:
         """Say which channels a tensor has, along which axis."""
         self.channels[name] = (axis, ids)
+
+    def knows_shapes(self, node: onnx.NodeProto) -> bool:
+        """Tell whether every tensor that a node reads or writes, constants aside, has a known number of dimensions."""
+        return all(name in self.shapes or name in self.constants for name in (*node.input, *node.output) if name)
 
     def read(self, name: str, axis: int, count: int) -> Indices:
         """Return the numbers of a tensor's channels; zeros, after fixing it, where they are not known or lie along another axis."""

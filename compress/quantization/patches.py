@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import onnx
 from .indexing import Graph, attribute
 
 Array = npt.NDArray[np.float64]
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +67,51 @@ def patches(layer: Layer, array: npt.NDArray[np.generic], per_image: int) -> Arr
 
     Args:
         layer: A layer.
-        array: What it reads, (images, channels, height, width) for a convolution, (..., inputs) for a product.
+        array: What it reads, (images, channels, height, width) for a convolution, (..., inputs) or (inputs,) for a product.
         per_image: Positions taken from each image, at most.
 
     Returns:
         Shape (groups, vectors, inputs of a group).
     """
     if layer.op_type != "Conv":
-        vectors = array.reshape(len(array), -1, array.shape[-1])
+        vectors = array.reshape(len(array) if array.ndim > 1 else 1, -1, array.shape[-1])
         return vectors[:, _spread(vectors.shape[1], per_image)].reshape(1, -1, array.shape[-1]).astype(np.float64)
     rank = len(layer.kernel)
-    padded = np.pad(array, [(0, 0), (0, 0), *zip(layer.pads[:rank], layer.pads[rank:], strict=True)])
-    spans = [(size - 1) * dilation + 1 for size, dilation in zip(layer.kernel, layer.dilations, strict=True)]
-    axes = tuple(range(2, 2 + rank))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, spans, axes)
-    steps = tuple(slice(None, None, one) for one in layer.strides), tuple(slice(None, None, one) for one in layer.dilations)
-    windows = windows[(slice(None), slice(None), *steps[0], *steps[1])]  # (N, C, places.., kernel..)
-    places = windows.shape[2 : 2 + rank]
+    pads = list(zip(layer.pads[:rank], layer.pads[rank:], strict=True))
+    views = windows(array, layer.kernel, layer.strides, layer.dilations, pads)
+    places = views.shape[2 : 2 + rank]
     chosen = np.unravel_index(_spread(int(np.prod(places)), per_image), places)
-    taken = windows[(slice(None), slice(None), *chosen)]  # (N, C, P, kernel..)
+    taken = views[(slice(None), slice(None), *chosen)]  # (N, C, P, kernel..)
     images, channels, count = taken.shape[:3]
     grouped = taken.reshape(images, layer.groups, channels // layer.groups, count, -1).transpose(1, 0, 3, 2, 4)  # (G, N, P, C/G, kernel)
     return grouped.reshape(layer.groups, images * count, -1).astype(np.float64)
+
+
+def windows(
+    array: npt.NDArray[T],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    padding: int = 0,
+) -> npt.NDArray[T]:
+    """Return what a convolution's kernel meets at each place, as a view of the padded array.
+
+    Args:
+        array: Shape (N, C, ...).
+        kernel: Size along each spatial dimension.
+        strides: Distance of two places.
+        dilations: Distance of two taps.
+        pads: How much is put before and behind.
+        padding: What is put there.
+
+    Returns:
+        Shape (N, C, places..., kernel...).
+    """
+    padded = np.pad(array, [(0, 0), (0, 0), *pads], constant_values=padding)
+    spans = tuple((size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True))
+    views = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(2, 2 + len(spans))))
+    return views[(slice(None), slice(None), *(slice(None, None, step) for step in (*strides, *dilations)))]
 
 
 def _spread(total: int, wanted: int) -> npt.NDArray[np.intp]:

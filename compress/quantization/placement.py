@@ -9,12 +9,12 @@ import onnx.numpy_helper
 from onnx import ModelProto, NodeProto
 
 from ...runtime.errors import ConfigError
-from .indexing import Graph, attribute, clip_bounds
+from .indexing import Graph, attribute, clip_bounds, hard_sigmoid_line
 
 # What ONNX Runtime's CPU provider runs on integers when Q/DQ pairs surround it (seen in its optimised graphs, 1.32).
 PRODUCTS = frozenset({"Conv", "Gemm", "MatMul"})
 _SUMS = frozenset({"Add", "Mul"})  # two activations; with a constant they stay float
-# HardSigmoid has no int8 kernel: `hard_sigmoid_grid` says how the ends of a grid do its work.
+# HardSigmoid has no int8 kernel: the ends of a grid do its work, see `scheme.gate_grid`.
 _FUNCTIONS = frozenset({"AveragePool", "GlobalAveragePool", "HardSigmoid", "LeakyRelu", "Sigmoid"})
 # These only move values, so input and output lie on one grid. Pad has no QDQ form: it is written on the integers.
 PASSING = frozenset(
@@ -80,13 +80,18 @@ class Rules:
         if unknown:
             raise ConfigError("these operators have no int8 form", ", ".join(unknown), f"choose among {', '.join(sorted(INT8_OPS))}")
 
+    def keeps(self, node: str) -> bool:
+        """Tell whether the node of this name shall stay float."""
+        return any(fnmatchcase(node, one) for one in self.keep_float)
 
-def find_units(model: ModelProto, rules: Rules | None = None) -> tuple[Unit, ...]:
+
+def find_units(model: ModelProto, rules: Rules | None = None, op_types: Collection[str] = INT8_OPS) -> tuple[Unit, ...]:
     """Return everything that may become int8, in the order of the graph.
 
     Args:
         model: Prepared float model.
         rules: What the user says.
+        op_types: Operators that the target takes; of activations behind others as well.
 
     Raises:
         ConfigError: A pattern of `rules.keep_float` matches no node.
@@ -95,12 +100,12 @@ def find_units(model: ModelProto, rules: Rules | None = None) -> tuple[Unit, ...
     graph = Graph.of(model)
     check_patterns(graph, rules.keep_float)
     only_weighted = not rules.op_types and is_transformer(graph)
-    allowed = frozenset(rules.op_types) or (_TRANSFORMER_OPS | _ABSORBED if only_weighted else INT8_OPS)
+    allowed = (frozenset(rules.op_types) or (_TRANSFORMER_OPS | _ABSORBED if only_weighted else INT8_OPS)).intersection(op_types)
     units: list[Unit] = []
     absorbed: set[str] = set()
     for node in graph.nodes:
-        if node.op_type in allowed and node.name not in absorbed and not _matches(node, rules.keep_float) and _may_be_int8(node, graph):
-            units.append(_unit(node, graph, _ABSORBED & allowed, rules.keep_float))
+        if node.op_type in allowed and node.name not in absorbed and not rules.keeps(node.name) and _may_be_int8(node, graph):
+            units.append(_unit(node, graph, _ABSORBED & allowed, rules))
             absorbed.update(units[-1].nodes)
     return tuple(one for one in units if one.weight or not only_weighted)
 
@@ -141,10 +146,6 @@ def is_transformer(graph: Graph) -> bool:
         if is_attention or node.op_type == "LayerNormalization":
             return True
     return False
-
-
-def _matches(node: NodeProto, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(node.name, one) for one in patterns)
 
 
 def check_patterns(graph: Graph, patterns: Iterable[str]) -> None:
@@ -209,24 +210,30 @@ def _is_nearest(node: NodeProto, graph: Graph) -> bool:
     return _is_moving(node, graph) and modes in ([], [b"nearest"])
 
 
+def _rises(node: NodeProto, _graph: Graph) -> bool:
+    """Tell whether a HardSigmoid's line rises: the low end of a grid is the integer 0."""
+    return hard_sigmoid_line(node)[0] > 0
+
+
 _CHECKS = {
     **dict.fromkeys(PRODUCTS, _is_product),
     **dict.fromkeys(_SUMS, _has_two_activations),
     **dict.fromkeys(PASSING, _is_moving),
     "Concat": _is_concat,
+    "HardSigmoid": _rises,
     "MaxPool": _is_max_pool,
     "Pad": _is_zero_pad,
     "Resize": _is_nearest,
 }
 
 
-def _unit(node: NodeProto, graph: Graph, absorbed: Collection[str], keep_float: Iterable[str]) -> Unit:
+def _unit(node: NodeProto, graph: Graph, absorbed: Collection[str], rules: Rules) -> Unit:
     """Put a node together with the activation behind it, where that reads nothing else and nobody else reads between them."""
     nodes, output = [node.name], node.output[0]
     readers = graph.consumers.get(output, ())
     if node.op_type in _ABSORBING and len(readers) == 1 and output not in graph.outputs:
         follower = readers[0]
-        if follower.op_type in absorbed and not _matches(follower, keep_float) and _is_absorbed(follower, node, graph):
+        if follower.op_type in absorbed and not rules.keeps(follower.name) and _is_absorbed(follower, node, graph):
             nodes.append(follower.name)
             output = follower.output[0]
     data = [name for name in node.input if name in graph.floats and name not in graph.constants]
@@ -242,7 +249,7 @@ def _unit(node: NodeProto, graph: Graph, absorbed: Collection[str], keep_float: 
 def _is_absorbed(node: NodeProto, into: NodeProto, graph: Graph) -> bool:
     """Tell whether an activation can be the two ends of the grid of the operator before it."""
     if node.op_type == "HardSigmoid":  # its shift goes into the bias
-        return into.op_type in ("Conv", "Gemm")
+        return into.op_type in ("Conv", "Gemm") and _rises(node, graph)
     if node.op_type == "Relu":
         return True
     bounds = [graph.constants.get(name) for name in node.input[1:] if name]

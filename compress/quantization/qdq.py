@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from .indexing import Graph, clip_bounds, hard_sigmoid_line, tensors_read
 from .placement import PRODUCTS
-from .scheme import Grid, IntegerWeight, Scheme, spread
+from .scheme import Grid, IntegerWeight, Scheme, gate_grid, spread
 
 # Half of int32's range: the other half is for the products that the kernel adds to the bias.
 _MAX_BIAS = 2**30
@@ -139,7 +139,7 @@ class _Writer:
     def _shifted(self, node: NodeProto, result: str) -> Iterator[NodeProto]:
         """Add to a HardSigmoid's input what its line is off zero by; one int8 Add does this and the step to another grid."""
         source, (_, value), shift = node.input[0], _line(node), self._part(result, "shift")
-        grid = Grid.covering(value, value)
+        grid = Grid.covering(value, value, signed=self.scheme.activations[source].signed)
         integer = self._constant(self._part(shift, "quantized"), grid.quantize(np.array([value], np.float32)))
         yield _dequantize([integer, *self._grid(shift, grid)], shift, None)
         yield onnx.helper.make_node("Add", [self.read_as.get(source, source), shift], [result], node.name)
@@ -149,11 +149,11 @@ class _Writer:
 
         So a kernel that quantizes its output computes the gate of a squeeze-excite block or of hard-swish on the way.
         """
-        slope, _ = _line(node)
+        (slope, _), grid = _line(node), self.scheme.activations[output]
         self.quantized[output] = self._part(output, "quantized")
-        inputs = [source, *self._grid(self._part(output, "gate"), Grid(float(np.float32(1 / (255 * slope))), 0))]
+        inputs = [source, *self._grid(self._part(output, "gate"), gate_grid(slope, signed=grid.signed))]
         yield onnx.helper.make_node("QuantizeLinear", inputs, [self.quantized[output]], self._part(output, "quantize"))
-        inputs = [self.quantized[output], *self._grid(output, self.scheme.activations[output])]
+        inputs = [self.quantized[output], *self._grid(output, grid)]
         yield onnx.helper.make_node("DequantizeLinear", inputs, [output], self._part(output, "dequantize"))
         self.read_as[output] = output
 
@@ -241,7 +241,8 @@ class _Writer:
     def _dequantized(self, name: str, integers: npt.NDArray[np.generic], scale: npt.NDArray[np.float32], axis: int | None) -> NodeProto:
         zero = np.zeros(scale.shape, integers.dtype)
         inputs = [
-            self._constant(self._part(name, part), array) for part, array in (("quantized", integers), ("scale", scale), ("zero_point", zero))
+            self._constant(self._part(name, part), array)
+            for part, array in (("quantized", integers), ("scale", scale), ("zero_point", zero))
         ]
         return _dequantize(inputs, self._part(name, "dequantized"), axis)
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from onnx import NodeProto
 
 from .indexing import attribute
+from .patches import windows
 
 T = TypeVar("T", bound=np.generic)
 Integers = npt.NDArray[np.integer]
@@ -72,11 +73,9 @@ def columns(node: NodeProto, weight: Sequence[int], values: Integers, padding: i
     rank = len(kernel)
     strides, dilations = (_several(node, name, rank) for name in ("strides", "dilations"))
     extent = tuple((size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True))
-    padded = np.pad(values, [(0, 0), (0, 0), *_pads(node, values.shape[2:], extent, strides)], constant_values=padding)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, extent, axis=tuple(range(2, 2 + rank)))  # (N, C, positions..., extent...)
-    windows = windows[(slice(None), slice(None), *(slice(None, None, step) for step in (*strides, *dilations)))]
+    views = windows(values, kernel, strides, dilations, _pads(node, values.shape[2:], extent, strides), padding)
     images, channels = values.shape[:2]
-    split = windows.reshape(images, group, channels // group, -1, int(np.prod(kernel)))  # (N, g, C/g, positions, taps)
+    split = views.reshape(images, group, channels // group, -1, int(np.prod(kernel)))  # (N, g, C/g, positions, taps)
     return split.transpose(1, 0, 3, 4, 2).reshape(group, -1, split.shape[-1] * split.shape[2])  # (g, N * positions, taps * C/g)
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Literal
 
 import onnx
@@ -142,7 +141,7 @@ def describe_layers(
 def _reason(name: str, config: Quantization, could: bool, saturating: set[str], limited: bool) -> Reason:
     if name in saturating:
         return "saturates"
-    if any(fnmatchcase(name, one) for one in config.rules.keep_float) or layer_for(name, config.layers).precision == "float":
+    if config.rules.keeps(name) or layer_for(name, config.layers).precision == "float":
         return "kept by the user"
     if not could:
         return "no int8 kernel"

@@ -1,6 +1,6 @@
 """What every rewrite of a prepared model and its scheme needs: a view of both, an edit of both, and the edit's price."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -52,6 +52,12 @@ class Scene:
     def array(self, name: str) -> npt.NDArray[np.generic]:
         """Return the values of an initializer."""
         return onnx.numpy_helper.to_array(self.graph.constants[name])
+
+    def is_free(self, edit: "Edit") -> bool:
+        """Tell whether the model has no other tensor or node with a name that the edit brings."""
+        others = [node for node in self.graph.nodes if node.name not in edit.nodes]
+        present = {*self.graph.constants, *(one.name for one in self.model.graph.input), *_names_of(others)}
+        return present.isdisjoint({*edit.constants, *(name for nodes in edit.nodes.values() for name in _names_of(nodes))})
 
     def only_reader(self, name: str) -> NodeProto | None:
         """Return the node that reads a tensor, if there is one only and the tensor is no output."""
@@ -164,6 +170,10 @@ def set_attribute_(node: NodeProto, name: str, value: int | Sequence[int]) -> No
     others = [one for one in node.attribute if one.name != name]
     del node.attribute[:]
     node.attribute.extend([*others, onnx.helper.make_attribute(name, value)])
+
+
+def _names_of(nodes: Iterable[NodeProto]) -> set[str]:
+    return {name for node in nodes for name in (node.name, *node.output)}
 
 
 def _drop_unused_(model: ModelProto) -> None:

@@ -91,7 +91,9 @@ class Grid:
         return (integers.astype(np.int32) - self.zero_point).astype(np.float32) * np.float32(self.scale)
 
 
-GATE_GRID = Grid(float(np.float32(1 / 255)), 0)  # of values in [0, 1]
+def gate_grid(slope: float = 1.0, *, signed: bool = False) -> Grid:
+    """Return the grid of values in [0, 1 / slope]: what ends a HardSigmoid of this slope, and holds its results where the slope is 1."""
+    return Grid(float(np.float32(1 / (255 * slope))), -128 if signed else 0, signed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from onnx import ModelProto
 
 from ...benchmarks.noise import Noise, measure_noise
@@ -28,6 +29,8 @@ _LEAST_GAIN_OF_RULE = 0.07
 _LEAST_GAIN_OF_TENSOR = 0.03
 
 Judge = Callable[[Mapping[str, Range]], float]
+Array = npt.NDArray[np.generic]
+Outputs = Mapping[str, Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,29 +112,50 @@ def refine(
 
 
 def output_noise(exact: ModelProto, images: Sequence[Feeds]) -> Callable[[ModelProto], float]:
-    """Return a function that tells the noise / signal of another model's outputs, averaged over the outputs.
+    """Return a function that tells the noise / signal of another model's outputs, averaged over the outputs; see `noise_ratio`.
 
     Args:
         exact: The float model; it runs now.
         images: Batches of inputs.
     """
-    expected = _answers(exact, images)
-
-    def judge(candidate: ModelProto) -> float:
-        found = _answers(candidate, images)
-        ratios: list[float] = []
-        for name in expected[0]:
-            total = sum((measure_noise(one[name], other[name]) for one, other in zip(expected, found, strict=True)), Noise())
-            ratios.append(total.noise / total.signal if total.signal > 0 else float(total.noise > 0))
-        return float(np.mean(ratios)) if np.isfinite(ratios).all() else float("inf")
-
-    return judge
+    expected = answers_of(exact, images)
+    return lambda candidate: noise_ratio(expected, answers_of(candidate, images))
 
 
-def _answers(model: ModelProto, images: Sequence[Feeds]) -> list[dict[str, np.ndarray]]:
-    session = open_model(model)
-    runs = [session.run(feeds) for feeds in images]
-    return [{name: array for name, array in one.items() if np.issubdtype(array.dtype, np.floating)} for one in runs]
+def answers_of(model: ModelProto, images: Sequence[Feeds], threads: int | None = None) -> list[Outputs]:
+    """Return the outputs of each run by name: those of floats, or all where there is none; sequences and texts are left out.
+
+    Args:
+        model: Any model.
+        images: Batches of inputs.
+        threads: Threads of the session; by default the cores this process may use.
+    """
+    session = open_model(model, threads=threads)
+    runs = [{name: array for name, array in session.run(feeds).items() if _is_numeric(array)} for feeds in images]
+    return [{name: array for name, array in one.items() if np.issubdtype(array.dtype, np.floating)} or one for one in runs]
+
+
+def noise_ratio(expected: Sequence[Outputs], found: Sequence[Outputs]) -> float:
+    """Return noise / signal of each output over all runs, averaged over the outputs: a small one counts as much as a large one.
+
+    Of integers, such as class numbers, that is the share of those that differ. An array of another size, as detectors give, is all noise.
+    Infinite where a number is not finite.
+    """
+    totals = [sum((_noise(one[name], other[name]) for one, other in zip(expected, found, strict=True)), Noise()) for name in expected[0]]
+    ratios = [one.noise / one.signal if one.signal > 0 else float(one.noise > 0) for one in totals]
+    return float(np.mean(ratios or [0.0])) if np.isfinite(ratios).all() else float("inf")
+
+
+def _is_numeric(array: object) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype.kind in "biuf"
+
+
+def _noise(expected: Array, found: Array) -> Noise:
+    if expected.shape != found.shape:
+        return Noise(1.0, 1.0)
+    if np.issubdtype(expected.dtype, np.floating):
+        return measure_noise(expected, found)
+    return Noise(float(expected.size), float(np.count_nonzero(expected != found)))
 
 
 def _width(bounds: Range) -> float:

@@ -1,22 +1,17 @@
 """How much noise each layer brings to the model's outputs when it alone computes on integers."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 from onnx import ModelProto
 
-from ...benchmarks.noise import Noise, measure_noise
-from ...graph.execution import open_model
 from ...runtime.errors import DataError, ModelError
 from .placement import Unit
 from .qdq import write_qdq
 from .scheme import Scheme
-
-Array = npt.NDArray[np.generic]
-Feeds = Mapping[str, Array]
-Outputs = Mapping[str, Array]
+from .search import Outputs, answers_of, noise_ratio
+from .stepping import Feeds
 
 
 def measure_sensitivities(
@@ -50,27 +45,18 @@ def measure_sensitivities(
     """
     if not calibration:
         raise DataError("sensitivities need at least one image", "none", "give a larger calibration split")
-    expected = _outputs(model, calibration, threads)
+    expected = answers_of(model, calibration, threads)
+    if not all(np.isfinite(array).all() for one in expected for array in one.values()) or not any(map(_is_signal, expected)):
+        raise ModelError(
+            "the float model's outputs are zeros or not finite", ", ".join(expected[0]), "check the model on the calibration images"
+        )
     errors: dict[str, float] = {}
     for unit in units:
         alone = replace(scheme, nodes=frozenset(unit.nodes))
-        errors[unit.name] = 0.0 if unit.is_passing else _error(expected, _outputs(write_qdq(model, alone), calibration, threads))
+        errors[unit.name] = 0.0 if unit.is_passing else noise_ratio(expected, answers_of(write_qdq(model, alone), calibration, threads))
         done(1)
     return errors
 
 
-def _outputs(model: ModelProto, calibration: Sequence[Feeds], threads: int | None) -> list[Outputs]:
-    session = open_model(model, threads=threads)
-    return [session.run(feeds) for feeds in calibration]
-
-
-def _error(expected: Sequence[Outputs], found: Sequence[Outputs]) -> float:
-    """Return noise / signal, averaged over the outputs: a small one counts as much as a large one."""
-    names = [name for name, array in expected[0].items() if np.issubdtype(array.dtype, np.floating)]
-    sums = {
-        name: sum((measure_noise(one[name], other[name]) for one, other in zip(expected, found, strict=True)), Noise()) for name in names
-    }
-    if not all(0 < one.signal < np.inf for one in sums.values()):
-        raise ModelError("the float model's outputs are zeros or not finite", ", ".join(names), "check the model on the calibration images")
-    ratio = float(np.mean([one.noise / one.signal for one in sums.values()]))
-    return ratio if np.isfinite(ratio) else np.inf
+def _is_signal(outputs: Outputs) -> bool:
+    return any(array.any() for array in outputs.values())

@@ -19,7 +19,7 @@ def tail_edits(scene: Scene) -> Iterator[list[Edit]]:
         producer, grid = scene.graph.producer.get(node.input[0]), scene.grid(node.input[0])
         if len(before) != 4 or before[2:] != (1, 1) or after != before[:2] or producer is None or not scene.is_int8(producer) or not grid:
             continue
-        last = f"{node.input[0]}_last"
+        last = f"{node.output[0]}_last"  # of each reader its own: heads of a model share one image
         new = make_node("Transpose", [node.input[0]], last, perm=_LAST), with_operands(node, [last, *node.input[1:]])
         shapes = {last: (before[0], 1, 1, before[1])}
         yield [
