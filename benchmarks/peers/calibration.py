@@ -54,11 +54,12 @@ _OBSERVED = """
 import sys, time
 from edgerec.benchmarks.peers.calibration import report
 from edgerec.compress.quantization.calibration import observe
-from edgerec.compress.quantization.placement import find_units, needed, tensors_of
+from edgerec.compress.quantization.grids import tensors_to_observe
+from edgerec.compress.quantization.placement import find_units, needed
 from edgerec.compress.quantization.ranges import choose_range
 
 def calibrate(model, images, count, threads):
-    found = observe(model, tensors_of(needed(find_units(model))), images, count, threads=threads).tensors.values()
+    found = observe(model, tensors_to_observe(model, needed(find_units(model))), images, count, threads=threads).tensors.values()
     took = {}
     for method in ("percentile", "mse", "entropy"):
         start = time.perf_counter()

@@ -13,10 +13,10 @@ from ...runtime.errors import DataError, ModelError
 from .calibration import key_of, observe, scale_warning
 from .equalisation import equalise
 from .feeds import Feeds, check_feeds, runs_of
-from .grids import RangeRule, choose_ranges, grids_for
+from .grids import RangeRule, choose_ranges, grids_for, tensors_to_observe
 from .indexing import Graph
 from .overrides import Layer, layer_for
-from .placement import PRODUCTS, Rules, Unit, check_patterns, find_units, needed, tensors_of
+from .placement import PRODUCTS, Rules, Unit, check_patterns, find_units, needed
 from .qdq import write_qdq
 from .ranges import Range
 from .recurrent import find_lstms
@@ -100,14 +100,14 @@ def fit(
         found = _observe(changed, units, chain(probe, runs), config.samples)
     elif (difference := _key(plain, model).difference(statistics.key)).startswith(("model", "preprocessing")):
         raise DataError(f"the statistics are of another {difference.split()[0]}", difference, "calibrate again with this model")
-    elif missing := [name for name in tensors_of(units) if name not in statistics.tensors]:
+    elif missing := [name for name in tensors_to_observe(plain, units) if name not in statistics.tensors]:
         raise DataError("the statistics lack tensors that may get a grid", ", ".join(missing[:5]), "calibrate again with these rules")
     assert found is not None
     chosen = trials.ranges(changed, found, tell)
     scheme = _scheme(changed, units, chosen.ranges, config.layers, target)
     spec = read_spec(model)
     warning = scale_warning(found.tensors, spec.inputs) if spec else None
-    dead = [name for name in chosen.ranges if found.tensors[name].is_dead]
+    dead = [name for name in chosen.ranges if name in found.tensors and found.tensors[name].is_dead]
     notes = [one for one in (warning, f"always zero on these images: {', '.join(dead[:5])}" if dead else None) if one]
     return Fitted(
         normalised, changed, units, lstms, scheme, chosen.ranges, chosen.rule, probe, found.images, target, (*notes, *_notes_on(plain))
@@ -186,7 +186,7 @@ def _find_parts(plain: ModelProto, config: Quantization, target: Target) -> tupl
 
 
 def _observe(model: ModelProto, units: tuple[Unit, ...], runs: Iterable[Feeds], samples: int) -> Statistics:
-    names = tensors_of(units)
+    names = tensors_to_observe(model, units)
     return observe(
         model, [*names, *(one.name for one in model.graph.input if _is_float(one.type) and one.name not in names)], runs, samples
     )
