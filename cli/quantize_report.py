@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from ..compress.quantization import LayerReport, QuantizationReport, Quantized
     from ..compress.quantization.budget import Trial
 
+_COLUMNS = ("layer", "operator", "precision", "alone dB", "float us", "int8 us")
+_WHY = {"no int8 kernel": "no kernel", "kept by the user": "kept", "accuracy budget": "budget"}
+_NAME = 20  # characters of a name, so that a line fits a terminal of 80
 _ROWS = 40  # layers that are listed; more are counted by operator, and the record has them all
 
 
@@ -33,12 +36,8 @@ def show(report: "QuantizationReport", output: Path, record: Path, *, json: bool
     """Print the layers, what the budget tried, and the sum of it."""
     quiet_table = quiet or json
     if len(report.layers) <= _ROWS:
-        print_table(
-            "",
-            ["layer", "operator", "precision", "range", "alone dB", "float us", "int8 us", ""],
-            map(_row, report.layers),
-            quiet=quiet_table,
-        )
+        columns, rows = _filled(_COLUMNS, [_row(one) for one in report.layers])
+        print_table("", columns, rows, quiet=quiet_table)
     else:
         print_table("", ["operator", "int8", "float", "why float"], _kinds(report.layers), quiet=quiet_table)
     show_trials(report.tried, quiet=quiet_table)
@@ -69,10 +68,17 @@ def show_trials(tried: "Sequence[Trial]", *, quiet: bool) -> None:
         print_table("", ["tried", "predicted ms", "drop", "interval", "images", "verdict"], rows, quiet=quiet)
 
 
+def _filled(columns: Sequence[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Leave out columns that say nothing in any row."""
+    kept = [at for at in range(len(columns)) if at == 0 or any(row[at] for row in rows)]
+    return [columns[at] for at in kept], [[row[at] for at in kept] for row in rows]
+
+
 def _row(one: "LayerReport") -> list[str]:
-    bounds = "" if one.low is None or one.high is None else f"{one.low:.3g} to {one.high:.3g}"
     figures = ["" if value is None else f"{value:.1f}" for value in (one.error_db, one.float_us, one.int8_us)]
-    return [one.name, one.op_type, one.precision, bounds, *figures, one.reason]
+    name = one.name if len(one.name) <= _NAME else f"{one.name[: _NAME // 2 - 2]}...{one.name[1 - _NAME // 2 :]}"
+    precision = f"float: {_WHY.get(one.reason, one.reason)}" if one.reason else one.precision
+    return [name, one.op_type, precision, *figures]
 
 
 def _kinds(layers: "Sequence[LayerReport]") -> list[list[str]]:

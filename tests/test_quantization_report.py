@@ -111,7 +111,7 @@ def test_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     show(report, tmp_path / "a.onnx", tmp_path / "a.json", json=False, quiet=False, skipped=0)
     out, err = capsys.readouterr()
     assert out.splitlines()[1].split()[:3] == ["stem", "Conv", "int8"]
-    assert "no int8 kernel" in out
+    assert "float: no kernel" in out
     assert "inside" in out
     assert "drop 0.25 points (-0.50 to 0.75, 400 images)" in err
     show(report, tmp_path / "a.onnx", tmp_path / "a.json", json=True, quiet=False, skipped=3)

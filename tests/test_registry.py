@@ -9,7 +9,7 @@ import pytest
 from edgerec.benchmarks import registry_round
 from edgerec.benchmarks.comparison import compare, open_candidate
 from edgerec.benchmarks.latency import Timing
-from edgerec.compress import ChannelPruning, prune, quantize
+from edgerec.compress import ChannelPruning, Quantization, prune, quantize
 from edgerec.data import DataSet, from_arrays
 from edgerec.export import to_onnx
 from edgerec.graph import load_onnx, save_onnx
@@ -71,8 +71,9 @@ def test_every_model_walks_the_whole_road(name: str, stripes: DataSet, tmp_path:
     feeds = next(stripes.calibration.batches(4, spec.inputs)).feeds
     exported = to_onnx(small, tmp_path / "small.onnx", feeds)
     calibration = [prepare_feeds(batch.feeds, spec) for batch in stripes.calibration.batches(16, spec.inputs)]
-    result = quantize(load_onnx(exported.path), calibration)
-    assert result.report.quantized, "something became int8"
+    # At these widths int8 need not be faster; what is tested is that it works.
+    result = quantize(load_onnx(exported.path), calibration, Quantization(speed="int8"))
+    assert not result.report.is_float
     save_onnx(result.model, tmp_path / "small.int8.onnx")
 
     floating, integer = (open_candidate(tmp_path / file, provider="cpu", threads=1) for file in ("small.onnx", "small.int8.onnx"))

@@ -114,7 +114,9 @@ def quantize(
     report = QuantizationReport(
         images=fitted.images,
         target=fitted.target.name,
-        layers=describe_layers(fitted, config, built.parts, engine.costs, engine.errors, built.findings, limited=limit is not None),
+        layers=describe_layers(
+            fitted, config, built.parts, engine.costs, engine.errors, built.findings, limited=tried is not None and len(tried.tried) > 1
+        ),
         ranges=dict(fitted.ranges),
         method=fitted.rule.method if config.method != "auto" else f"auto ({fitted.rule.method})",
         rewrites=(*fitted.normalised.applied, *(one.what for one in built.rewrites)),
@@ -149,7 +151,7 @@ class _Engine:
         if self.config.speed == "int8" or self.times_of is None:
             return self.build(everything)
         self.tell("time kernels")
-        cut = self.cheapest(0.0)
+        cut = self.cheapest(0.0) & self.units
         choices = {"cut": cut, "cut and LSTM": cut | {*self.fitted.lstms}, "all": everything, "LSTM": frozenset(self.fitted.lstms)}
         candidates = {name: parts for name, parts in choices.items() if parts >= self.pinned and parts}
         if not self.is_here or not self.fitted.probe:
@@ -178,9 +180,9 @@ class _Engine:
         return min(equal, key=lambda name: noise(files[name])) if len(equal) > 1 else next(iter(equal), FLOAT)
 
     def cheapest(self, us_per_error: float) -> frozenset[str]:
-        """Return the units that are int8 in the fastest file, with a price on noise."""
+        """Return the units that are int8 in the fastest file, with a price on noise, and the float nodes between them that come with it."""
         costs = self.costs or self._find_costs()
-        return cheapest(self._leaning(costs), costs.conversions, us_per_error=us_per_error) & self.units
+        return cheapest(self._leaning(costs), costs.conversions, us_per_error=us_per_error)
 
     def inside(self, limit: Limit) -> tuple[Built, Outcome]:
         """Return the fastest file inside an accuracy budget."""
@@ -191,9 +193,9 @@ class _Engine:
         built: dict[frozenset[str], Built] = {}
 
         def propose(price: float) -> Proposal:
-            parts = self.cheapest(price * 1e3)
+            chosen = self.cheapest(price * 1e3)
             assert self.costs is not None
-            total_ms = self.costs.total_us(parts) / 1e3
+            parts, total_ms = chosen & self.units, self.costs.total_us(chosen) / 1e3
             return Proposal(parts, total_ms, sum(self.errors[name] for name in sorted(parts)))
 
         def open_proposal(proposal: Proposal) -> Session:
