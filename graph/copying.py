@@ -15,17 +15,18 @@ def copy_model(model: ModelProto, keep: Callable[[TensorProto], bool] = lambda t
     copy = ModelProto()
     for field, value in model.ListFields():
         if field.name != "graph":
-            _put(copy, field.name, value)
+            put_field(copy, field.name, value)
     for field, value in model.graph.ListFields():
         if field.name != "initializer":
-            _put(copy.graph, field.name, value)
+            put_field(copy.graph, field.name, value)
     for tensor in model.graph.initializer:
         if keep(tensor):
             copy.graph.initializer.add().CopyFrom(tensor)
     return copy
 
 
-def _put(message: ModelProto | GraphProto, name: str, value: object) -> None:
+def put_field(message: ModelProto | GraphProto, name: str, value: object) -> None:
+    """Copy the value of a field, of whatever kind that is, into a message."""
     target = getattr(message, name)
     if hasattr(target, "extend"):
         target.extend(value)

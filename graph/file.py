@@ -12,6 +12,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from ..runtime.errors import ModelError
 from ..runtime.files import check_writable, replacing
 from ..runtime.spec import METADATA_KEY, ModelSpec
+from .copying import put_field
 
 # Opset 17 runs on ONNX Runtime 1.12 (2022) and TensorRT 8.5 (JetPack 5); torch's exporter writes 18. onnxscript's converter goes from
 # 18 to 17 for no graph with a Pad or a ReduceMean, that is for no residual and no pooled network (torch 2.13, onnxscript 0.7), so
@@ -221,10 +222,10 @@ def _referring(model: ModelProto, location: str) -> ModelProto:
     copy = ModelProto()
     for field, value in model.ListFields():
         if field.name != "graph":
-            _put(copy, field.name, value)
+            put_field(copy, field.name, value)
     for field, value in model.graph.ListFields():
         if field.name != "initializer":
-            _put(copy.graph, field.name, value)
+            put_field(copy.graph, field.name, value)
     offset = 0
     for tensor in model.graph.initializer:
         length = len(tensor.raw_data)
@@ -238,16 +239,6 @@ def _referring(model: ModelProto, location: str) -> ModelProto:
             stub.external_data.add(key=key, value=text)
         offset += length + -length % _ALIGNMENT
     return copy
-
-
-def _put(message: ModelProto | GraphProto, name: str, value: object) -> None:
-    target = getattr(message, name)
-    if hasattr(target, "extend"):
-        target.extend(value)
-    elif hasattr(target, "CopyFrom"):
-        target.CopyFrom(value)
-    else:
-        setattr(message, name, value)
 
 
 def _first_line(error: Exception) -> str:
