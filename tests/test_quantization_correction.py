@@ -11,7 +11,7 @@ import pytest
 
 from edgerec.compress.quantization.correction import Corrections, correct
 from edgerec.compress.quantization.patches import Layer, layers_of, patches
-from edgerec.compress.quantization.reconstruction import correct_bias, round_weights
+from edgerec.compress.quantization.reconstruction import reconstruct
 from edgerec.compress.quantization.rounding import round_layer
 from edgerec.compress.quantization.scheme import Grid, IntegerWeight, Scheme, round_weight
 from edgerec.compress.quantization.simulation import on_grid, simulate
@@ -121,7 +121,7 @@ def test_a_simulation_rounds_activations_as_the_grids_do() -> None:
 def test_corrected_biases_give_the_float_averages(bits: int) -> None:
     model = build()
     scheme, original = scheme_for(model, bits), model.SerializeToString()
-    corrected = correct_bias(model, scheme, [images()])
+    corrected = reconstruct(model, scheme, [images()], round_weights=False).model
     exact = open_model(model, taps=["a", "c", "d"]).run(images())
     found = open_model(simulate(corrected, scheme, ["a", "c", on_grid("b"), "y"]), optimise=False).run(images())
     found["d"] = found["c"] + found[on_grid("b")]  # before the branch goes onto its own grid
@@ -136,7 +136,8 @@ def test_corrected_biases_give_the_float_averages(bits: int) -> None:
 def test_rounding_lowers_the_error_of_the_network() -> None:
     model = build()
     scheme = scheme_for(model, 4)
-    assert error(model, model, round_weights(model, scheme, [images()])) < 0.7 * error(model, model, scheme)
+    rounded = reconstruct(model, scheme, [images()], correct_bias=False).scheme
+    assert error(model, model, rounded) < 0.7 * error(model, model, scheme)
 
 
 def test_each_switch_switches_and_equal_inputs_give_equal_bytes() -> None:

@@ -128,3 +128,9 @@ def test_many_layers_are_counted_by_operator(tmp_path: Path, capsys: pytest.Capt
     rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
     assert rows["Conv"] == ["20", "0"]
     assert rows["Elu"] == ["0", "10", "no", "int8", "kernel"]
+
+
+def test_logits_that_stay_float_have_no_range() -> None:
+    layers = {one.name: one for one in quantize(net(), [IMAGES], replace(CONFIG, speed="int8"), times_of=times(0.25)).report.layers}
+    assert layers["stem"].low == 0  # its grid ends where Relu cuts
+    assert (layers["head"].precision, layers["head"].low, layers["head"].high) == ("int8", None, None)

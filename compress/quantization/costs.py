@@ -10,11 +10,9 @@ from ...benchmarks.kernel import Kernel, Precision, conversion, kernel_of
 from ...benchmarks.kernel_times import KernelTimes
 from .kernels import TimesOf
 from .mincut import Choice, Conversion, cost_us
-from .placement import Unit
+from .placement import FLOAT_RESULT, Unit
 from .rewriting import Scene
 from .scheme import Scheme
-
-_FLOAT_RESULT = frozenset({"Gemm", "MatMul"})  # their int8 kernels can give float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ def find_costs(
         float_us, int8_us = _times(times, *pair)
         int8_us = max(int8_us - sum((savings_us or {}).get(node.name, 0.0) for node in part.nodes), 0.0)
         choices.append(Choice(part.name, float_us, math.inf if part.name in float_only else int8_us, (errors or {}).get(part.name, 0.0)))
-    gives_float = {part.output for part in parts if part.nodes[0].op_type in _FLOAT_RESULT and part.output in scene.graph.outputs}
+    gives_float = {part.output for part in parts if part.nodes[0].op_type in FLOAT_RESULT and part.output in scene.graph.outputs}
     pools = {part.name for part in parts if part.nodes[0].op_type == "MaxPool"}
     conversions = [_timed(tensor, times, *steps[name], is_free=name in gives_float, pools=pools) for name, tensor in tensors.items()]
     rest = sum(one_us for one in others if (one_us := times.of([one])) is not None and math.isfinite(one_us))

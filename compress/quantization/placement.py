@@ -13,6 +13,7 @@ from .indexing import Graph, attribute, clip_bounds, hard_sigmoid_line
 
 # What ONNX Runtime's CPU provider runs on integers when Q/DQ pairs surround it (seen in its optimised graphs, 1.32).
 PRODUCTS = frozenset({"Conv", "Gemm", "MatMul"})
+FLOAT_RESULT = frozenset({"Gemm", "MatMul"})  # their int8 kernels can give float
 _SUMS = frozenset({"Add", "Mul"})  # two activations; with a constant they stay float
 # HardSigmoid has no int8 kernel: the ends of a grid do its work, see `scheme.gate_grid`.
 _FUNCTIONS = frozenset({"AveragePool", "GlobalAveragePool", "HardSigmoid", "LeakyRelu", "Sigmoid"})

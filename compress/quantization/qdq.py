@@ -9,7 +9,7 @@ import onnx.helper
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from .indexing import Graph, clip_bounds, hard_sigmoid_line, tensors_read
-from .placement import PRODUCTS
+from .placement import FLOAT_RESULT, PRODUCTS
 from .scheme import Grid, IntegerWeight, Scheme, gate_grid, spread
 
 # Half of int32's range: the other half is for the products that the kernel adds to the bias.
@@ -134,7 +134,7 @@ class _Writer:
 
     def _gives_float(self, node: NodeProto, output: str) -> bool:
         """Tell whether a product may leave its result in float: its kernel can, and nobody reads integers."""
-        return node.op_type in ("Gemm", "MatMul") and output == node.output[0] and not self._is_read_by_int8(output)
+        return node.op_type in FLOAT_RESULT and output == node.output[0] and not self._is_read_by_int8(output)
 
     def _shifted(self, node: NodeProto, result: str) -> Iterator[NodeProto]:
         """Add to a HardSigmoid's input what its line is off zero by; one int8 Add does this and the step to another grid."""

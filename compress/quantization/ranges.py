@@ -29,7 +29,6 @@ Range = tuple[float, float]
 _Integers = npt.NDArray[np.int64]
 _Cost = Callable[[_Integers, _Integers], npt.NDArray[np.float64]]
 
-PERCENTILES = (99.9, 99.99, 99.999, 99.9999)
 # Pairs of bounds that one round of a search looks at; the second round looks at as many between the best's neighbours.
 _MSE_PAIRS = 2**16
 _ENTROPY_PAIRS = 18**2
@@ -71,24 +70,6 @@ def choose_range(
         low, high = _least_divergence(counts, levels, symmetric=symmetric)
     bounds = np.clip(np.multiply((low, high), statistics.bin_width), statistics.low, statistics.high)
     return float(bounds[0]) + 0.0, float(bounds[1]) + 0.0  # not -0.0
-
-
-def candidates(statistics: TensorStatistics, *, symmetric: bool = False, levels: int = 256) -> dict[str, Range]:
-    """Return the ranges worth trying, by name, from the widest: `minmax`, percentiles as `percentile-99.99`, `mse` and `entropy`.
-
-    Of those whose bounds are within a quarter of a grid's step of each other only the first is there.
-    """
-    found: dict[str, Range] = {"minmax": choose_range(statistics, "minmax")}
-    for percentile in sorted(PERCENTILES, reverse=True):
-        found[f"percentile-{percentile}"] = choose_range(statistics, "percentile", percentile=percentile, symmetric=symmetric)
-    for method in ("mse", "entropy"):
-        found[method] = choose_range(statistics, method, symmetric=symmetric, levels=levels)
-    near = (statistics.high - statistics.low) / (4 * levels)
-    kept: dict[str, Range] = {}
-    for name, (low, high) in found.items():
-        if not any(abs(low - other_low) <= near and abs(high - other_high) <= near for other_low, other_high in kept.values()):
-            kept[name] = low, high
-    return kept
 
 
 def _percentile(counts: Counts, percentile: float, *, symmetric: bool) -> Range:

@@ -144,13 +144,3 @@ def _shift_(layer: Layer, stepper: Stepper, shift: Floats) -> None:
 
 def _set(stepper: Stepper, name: str, array: npt.NDArray[np.float32]) -> None:
     stepper.constants[name] = onnx.numpy_helper.from_array(array, name)
-
-
-def round_weights(model: onnx.ModelProto, scheme: Scheme, calibration: Sequence[Feeds]) -> Scheme:
-    """Return the scheme with integers chosen for each layer's output error; see `reconstruct`."""
-    return reconstruct(model, scheme, calibration, correct_bias=False).scheme
-
-
-def correct_bias(model: onnx.ModelProto, scheme: Scheme, calibration: Sequence[Feeds]) -> onnx.ModelProto:
-    """Return the model with biases that give every quantized layer the float layer's averages; see `reconstruct`."""
-    return reconstruct(model, scheme, calibration, round_weights=False).model

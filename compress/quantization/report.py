@@ -13,8 +13,10 @@ from .costs import Costs
 from .fitting import Fitted
 from .indexing import Graph
 from .overrides import layer_for
+from .placement import FLOAT_RESULT, Unit
 from .ranges import Range
 from .saturation import Finding
+from .scheme import Grid
 from .settings import Quantization
 
 Reason = Literal["", "slower", "no int8 kernel", "kept by the user", "accuracy budget", "saturates"]
@@ -123,6 +125,7 @@ def describe_layers(
     absorbed = {name for one in fitted.units for name in one.nodes[1:]}
     times = {one.name: (one.float_us, one.int8_us) for one in costs.choices} if costs else {}
     saturating = {one.name for one in findings if one.decision == "float"}
+    read_by_int8 = {name for one in fitted.units if one.name in parts for name in one.inputs}
     rows: list[LayerReport] = []
     for node in graph.nodes:
         unit = units.get(node.name)
@@ -130,12 +133,19 @@ def describe_layers(
             continue
         is_int8 = node.name in parts - saturating
         reason = "" if is_int8 else _reason(node.name, config, node.name in units or node.name in fitted.lstms, saturating, limited)
-        grid = fitted.scheme.activations.get(unit.output) if unit is not None and is_int8 else None
+        grid = _output_grid(unit, fitted, read_by_int8) if unit is not None and is_int8 else None
         float_us, int8_us = (_finite(one) for one in times.get(node.name, (None, None)))
         low, high = (grid.low, grid.high) if grid else (None, None)
         precision = "int8" if is_int8 else "float"
         rows.append(LayerReport(node.name, node.op_type, precision, reason, low, high, _decibels(errors.get(node.name)), float_us, int8_us))
     return tuple(rows)
+
+
+def _output_grid(unit: Unit, fitted: Fitted, read_by_int8: set[str]) -> Grid | None:
+    """Return the grid on which a unit's output lies in the file; None where its kernel gives float and nobody reads integers."""
+    if unit.op_type in FLOAT_RESULT and len(unit.nodes) == 1 and unit.output not in read_by_int8:
+        return None
+    return fitted.scheme.activations.get(unit.output)
 
 
 def _reason(name: str, config: Quantization, could: bool, saturating: set[str], limited: bool) -> Reason:
