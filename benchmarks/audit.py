@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from ..graph.execution import open_model
 from ..graph.file import load_onnx, read_spec
+from ..runtime.random_feeds import random_feeds
 from ..runtime.session import Session, open_session
 from ..runtime.spec import InputSpec
 from .executed import KINDS, Executed, Kind, executed_nodes
@@ -21,7 +22,6 @@ from .kernel_events import Feeds
 from .latency import Timing, measure
 from .peak import Peak, machine_peak
 from .profiling import profile, with_names
-from .random_feeds import random_feeds
 from .records import Machine, machine, versions
 
 _TIMING = Timing(rounds=5, block_seconds=0.02, warmup_seconds=0.1)
