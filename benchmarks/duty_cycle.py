@@ -52,7 +52,7 @@ def measure_duty_cycle(calls: Mapping[str, Call], *, frames_per_s: float = 10, s
     count = max(3, round(frames_per_s * seconds))
     found: dict[str, list[tuple[float, float, bool]]] = {name: [] for name in calls}
     for turn in range(rounds):
-        for name in list(calls) if turn % 2 == 0 else reversed(calls):
+        for name in list(calls) if turn % 2 == 0 else list(calls)[::-1]:
             found[name] += _frames(calls[name], 1 / frames_per_s, count)
     return {name: _summary(frames, frames_per_s) for name, frames in found.items()}
 

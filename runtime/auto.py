@@ -19,7 +19,6 @@ from .placement import Placement, check_placement
 from .plugins import resolve_provider
 from .profiles import Profile
 from .providers import PROVIDERS, available, load_onnxruntime
-from .random_feeds import random_feeds
 from .spec import METADATA_KEY, InputSpec, ModelSpec
 from .tensors import tensors
 
@@ -120,6 +119,8 @@ def _call(file: Path | bytes, request: Request, least: float) -> Callable[[], ob
     if request.provider.ort_name not in loaded.ort.get_providers():
         raise why_not_started(request.provider, request.options)
     check_placement(Placement(loaded.nodes), request.provider, least)
+    from .random_feeds import random_feeds  # numpy.random takes a while to load, and only a measurement needs it
+
     call = partial(loaded.ort.run, None, dict(random_feeds(tensors(loaded.ort.get_inputs()), _images(loaded))))
     call()
     return call

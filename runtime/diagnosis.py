@@ -45,16 +45,8 @@ def why_not_started(provider: Provider, options: Mapping[str, str]) -> EdgerecEr
         options: Its options, for the message.
     """
     name = provider.name
-    if broken := _load_message(provider):
-        missing = missing_library(broken)
-        problem = (
-            f"the execution provider {name!r} lacks a shared library" if missing else f"the library of the provider {name!r} does not load"
-        )
-        return ProviderError(problem, missing or broken, explain_flavours(provider) or _what_brings(missing))
-    if provider.name in ("cuda", "tensorrt") and (reason := _no_cuda_device()):
-        return ProviderError(
-            f"the execution provider {name!r} finds no device", reason, "run it on a machine with an NVIDIA GPU and its driver"
-        )
+    if lacking := _what_is_lacking(provider):
+        return lacking
     given = ", ".join(f"{key}={value}" for key, value in options.items())
     if device := options.get("device_type"):
         return ProviderError(
@@ -65,6 +57,38 @@ def why_not_started(provider: Provider, options: Mapping[str, str]) -> EdgerecEr
         f"options: {given or 'none'}",
         explain_flavours(provider) or "check its driver, libraries and options; ONNX Runtime's own message is on stderr",
     )
+
+
+def why_not_loaded(provider: Provider, message: str) -> ProviderError:
+    """Return the error for a provider that fails while it loads a model.
+
+    Args:
+        provider: What was asked for.
+        message: What ONNX Runtime says.
+    """
+    return _what_is_lacking(provider) or ProviderError(
+        f"the execution provider {provider.name!r} refuses the model, or its options",
+        message,
+        "check the provider's options; --provider cpu tells whether the model is sound",
+    )
+
+
+def _what_is_lacking(provider: Provider) -> ProviderError | None:
+    """Return the error for a shared library or a device that is not there; None when nothing of the kind is found."""
+    name = provider.name
+    if broken := _load_message(provider):
+        missing = missing_library(broken)
+        problem = (
+            f"the execution provider {name!r} lacks a shared library"
+            if missing
+            else f"the provider {name!r} has a library that does not load"
+        )
+        return ProviderError(problem, missing or broken, explain_flavours(provider) or _what_brings(missing))
+    if name in ("cuda", "tensorrt") and (reason := _no_cuda_device()):
+        return ProviderError(
+            f"the execution provider {name!r} finds no device", reason, "run it on a machine with an NVIDIA GPU and its driver"
+        )
+    return None
 
 
 def _load_message(provider: Provider) -> str:

@@ -1,5 +1,6 @@
 """From a model file to an `onnxruntime.InferenceSession`: options, providers, the cache of optimised graphs, and errors in our words."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 SessionOptions = Any  # onnxruntime declares no types for what comes from its native module
 
 CPU = "CPUExecutionProvider"
+_SOURCE = re.compile(r"^\S+\.cc:\d+ [^()]+\([^()]*\) ")  # file, line and C++ signature in front of some messages
+_FILE_FAULTS = ("InvalidProtobuf", "InvalidGraph", "NoSuchFile", "UnicodeDecodeError")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +61,17 @@ def load(file: Path | bytes, request: Request) -> Loaded:
 
     Raises:
         ModelError: The file is missing or damaged, or ONNX Runtime cannot run it.
-        ProviderError: The provider has no device of the wanted type.
+        ProviderError: The provider lacks a library or a device, or refuses the model or its options.
     """
     _check_file(file)
     try:
         return _cached(file, request) or _plain(file, request)
     except ort_errors() as error:
         name = f"{len(file)} bytes" if isinstance(file, bytes) else str(file)
+        if request.provider.ort_name != CPU and type(error).__name__ not in _FILE_FAULTS:
+            from .diagnosis import why_not_loaded
+
+            raise why_not_loaded(request.provider, first_line(error)) from error
         raise ModelError(
             "ONNX Runtime cannot load this model", f"{name} ({first_line(error)})", "export it again, or check that it is an ONNX file"
         ) from error
@@ -78,8 +85,9 @@ def ort_errors() -> tuple[type[Exception], ...]:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, cut to a length that people read."""
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    """Return the first line of an error's message, without the place in ONNX Runtime's source, cut to a length that people read."""
+    lines = str(error).strip().splitlines()
+    return _SOURCE.sub("", lines[0])[:300] if lines else type(error).__name__
 
 
 def _check_file(file: Path | bytes) -> None:

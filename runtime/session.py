@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from .auto import Choice, choose_provider
-from .diagnosis import why_not_started
 from .errors import ConfigError, DataError, EdgerecError, ModelError
 from .loading import Request, first_line, load, ort_errors
 from .placement import Placement, check_placement
@@ -18,6 +16,9 @@ from .profiles import find_profile, thread_count
 from .providers import AUTO
 from .spec import METADATA_KEY, ModelSpec
 from .tensors import Tensor, tensors
+
+if TYPE_CHECKING:
+    from .auto import Choice
 
 Array = npt.NDArray[np.generic]
 
@@ -56,7 +57,7 @@ class Session:
     ort: Runnable
     profile: str = "latency"
     from_cache: bool = False
-    choice: Choice | None = None
+    choice: "Choice | None" = None
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once.
@@ -157,6 +158,8 @@ def open_session(
     if provider.lower() == AUTO:
         if options:
             raise ConfigError("options belong to one provider", f"provider {AUTO}", "name the provider that they are for")
+        from .auto import choose_provider  # a start on a named provider is quicker without it
+
         choice = choose_provider(file, settings, count, min_on_provider, optimise=optimise)
         found = open_session(
             file,
@@ -175,6 +178,8 @@ def open_session(
     placement = Placement(loaded.nodes, fallback_allowed=allow_fallback)
     if not allow_fallback:
         if chosen.ort_name not in loaded.ort.get_providers():
+            from .diagnosis import why_not_started
+
             raise why_not_started(chosen, request.options)
         check_placement(placement, chosen, min_on_provider)
     text = loaded.ort.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
