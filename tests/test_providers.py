@@ -60,7 +60,7 @@ def test_a_provider_that_is_not_installed_says_what_brings_it(file: Path, name: 
 def test_cuda_runs_here_or_says_why_not(file: Path) -> None:
     """Wherever a GPU is, its outputs are the CPU's; elsewhere the error names what is missing."""
     if not Path("/dev/nvidia0").exists() or "CUDAExecutionProvider" not in HERE:
-        with pytest.raises(ProviderError, match="is not installed|lacks a shared library|finds no device") as caught:
+        with pytest.raises(ProviderError, match=r"is not installed|lacks a shared library|finds no device") as caught:
             open_session(file, provider="cuda")
         assert caught.value.exit_code == 1
         return
