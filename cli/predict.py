@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import options
-from .console import print_json, print_table
+from .console import print_json, print_table, tell_placement
 
 EXAMPLE = "Example: edgerec predict small.int8.onnx photo.jpg --top 3"
 PORTION = 32  # images in memory at a time
@@ -19,6 +19,9 @@ def predict(
     top: Annotated[int, typer.Option("--top", min=1, help="How many labels an image gets.")] = 5,
     provider: options.Provider = "cpu",
     provider_option: options.ProviderOption = [],  # noqa: B006  # Typer copies list defaults
+    profile: options.Profile = "latency",
+    min_on_provider: options.MinOnProvider = 0.9,
+    allow_fallback: options.AllowFallback = False,
     threads: options.Threads = None,
     input_size: options.InputSize = None,
     mean: options.Mean = None,
@@ -35,7 +38,16 @@ def predict(
     from ..runtime.recognizer import Recognizer
     from ..runtime.session import open_session
 
-    session = open_session(model, provider=provider, threads=threads, options=parse_options(provider_option))
+    session = open_session(
+        model,
+        provider=provider,
+        profile=profile,
+        threads=threads,
+        options=parse_options(provider_option),
+        allow_fallback=allow_fallback,
+        min_on_provider=min_on_provider,
+    )
+    tell_placement(session)
     spec = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores).fill(session.spec, model.name)
     recognizer = Recognizer(session, spec, top=top)
     portions = (images[at : at + PORTION] for at in range(0, len(images), PORTION))

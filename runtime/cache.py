@@ -21,9 +21,9 @@ LIMIT_VARIABLE = "EDGEREC_CACHE_LIMIT_MB"
 DEFAULT_LIMIT_MB = 4096
 
 DOWNLOADS = "data"  # written by data/download.py, under their own names
-KINDS = (DOWNLOADS, "teacher-logits", "kernel-times", "peak")
+KINDS = (DOWNLOADS, "teacher-logits", "kernel-times", "peak", "optimised-graphs", "file-hashes", "auto")
 
-_STORED = re.compile(r"[0-9a-f]{32}")  # the names that `path_of` gives
+STORED = re.compile(r"[0-9a-f]{32}")  # the names that `path_of` gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def _files(kind: str) -> list[Path]:
     folder = cache_folder() / kind
     if kind == DOWNLOADS:
         return [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file() and lock_of(path).is_file()]
-    return [path for path in folder.glob("*") if path.is_file() and _STORED.fullmatch(path.name)]
+    return [path for path in folder.glob("*") if path.is_file() and STORED.fullmatch(path.name)]
 
 
 def _remove(entry: Entry) -> int:

@@ -51,7 +51,17 @@ class Recognizer:
 
     @classmethod
     def load(
-        cls, file: str | os.PathLike[str], *, provider: str = "cpu", threads: int | None = None, spec: ModelSpec | None = None, top: int = 5
+        cls,
+        file: str | os.PathLike[str],
+        *,
+        provider: str = "cpu",
+        profile: str = "latency",
+        threads: int | None = None,
+        options: Mapping[str, str] | None = None,
+        allow_fallback: bool = False,
+        min_on_provider: float = 0.9,
+        spec: ModelSpec | None = None,
+        top: int = 5,
     ) -> "Recognizer":
         """Load an ONNX file.
 
@@ -60,7 +70,16 @@ class Recognizer:
             ProviderError: The provider is unknown or not installed.
             GateError: The provider is there but does not run the model.
         """
-        return cls(open_session(Path(file), provider=provider, threads=threads), spec, top=top)
+        session = open_session(
+            Path(file),
+            provider=provider,
+            profile=profile,
+            threads=threads,
+            options=options,
+            allow_fallback=allow_fallback,
+            min_on_provider=min_on_provider,
+        )
+        return cls(session, spec, top=top)
 
     def predict(self, image: Image) -> list[Prediction]:
         """Recognise one image: a path, the bytes of an image file, or a uint8 array (H, W), (H, W, 1) or (H, W, 3) in RGB order.
