@@ -10,7 +10,7 @@ from edgerec.runtime import InputSpec, ModelSpec, Recognizer, open_session
 from edgerec.runtime.cores import usable_cores
 from edgerec.runtime.errors import ConfigError, DataError, GateError, ModelError, ProviderError
 from edgerec.runtime.providers import find_provider, parse_options
-from edgerec.runtime.recognizer import softmax
+from edgerec.runtime.scores import softmax_
 from edgerec.runtime.session import Placement, Session, Tensor, _check_placement
 
 SPEC = ModelSpec((InputSpec(2, 2, color="grey", scale=1.0, mean=(0.0,), std=(1.0,)),), labels=("dark", "bright"))
@@ -157,7 +157,7 @@ def test_scores_are_softmax_and_batches_equal_singles(file: Path) -> None:
 
 
 def test_softmax_survives_large_logits() -> None:
-    np.testing.assert_allclose(softmax(np.array([[1000.0, 1000.0]], np.float32)), [[0.5, 0.5]])
+    np.testing.assert_allclose(softmax_(np.array([[1000.0, 1000.0]], np.float32)), [[0.5, 0.5]])
 
 
 def test_a_file_without_metadata_needs_a_spec(tmp_path: Path) -> None:
