@@ -165,10 +165,17 @@ def open_session(
     placement = Placement(_count_nodes(ort))
     if not allow_fallback:
         _check_placement(ort.get_providers(), placement, chosen, min_on_provider)
-    text = ort.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    try:
+        text = ort.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        inputs, outputs = (
+            tuple(Tensor(one.name, tuple(one.shape), one.type) for one in some) for some in (ort.get_inputs(), ort.get_outputs())
+        )
+    except UnicodeDecodeError as error:
+        name = f"{len(file)} bytes" if isinstance(file, bytes) else file
+        raise ModelError("the model's names or metadata are no text", f"{name} ({error})", "export it again") from error
     return Session(
-        inputs=tuple(Tensor(one.name, tuple(one.shape), one.type) for one in ort.get_inputs()),
-        outputs=tuple(Tensor(one.name, tuple(one.shape), one.type) for one in ort.get_outputs()),
+        inputs=inputs,
+        outputs=outputs,
         spec=ModelSpec.from_json(text) if text else None,
         placement=placement,
         provider=chosen.name,

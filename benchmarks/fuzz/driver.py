@@ -6,8 +6,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO
+
+Command = Callable[[int, int], Sequence[str]]
 
 START_S = 120.0  # torch on a busy machine
 CASE_S = 20.0
@@ -30,29 +33,26 @@ class Outcome:
     seconds: float = 0.0
 
 
-def run_kind(kind: str, first: int, count: int) -> list[Outcome]:
-    """Run cases of one kind and return what each came to, in order."""
+def run_kind(kind: str, first: int, count: int, *, case_s: float = CASE_S, command: Command | None = None) -> list[Outcome]:
+    """Run cases of one kind and return what each came to, in order.
+
+    Args:
+        kind: A name of `TARGETS`.
+        first: Number of the first case.
+        count: How many.
+        case_s: Seconds after which a case counts as a hang.
+        command: From the first case and their count to the command that reads them.
+    """
+    program = [sys.executable, "-P", "-m", "edgerec.benchmarks.fuzz", "--work", "--kind", kind]
+    command = command or (lambda start, left: [*program, "--first", str(start), "--cases", str(left)])
     outcomes: list[Outcome] = []
     while (done := len(outcomes)) < count:
-        outcomes += _run_worker(kind, first + done, count - done)
+        outcomes += _run_worker(command(first + done, count - done), first + done, count - done, case_s)
     return outcomes
 
 
-def _run_worker(kind: str, first: int, count: int) -> list[Outcome]:
+def _run_worker(command: Sequence[str], first: int, count: int, case_s: float) -> list[Outcome]:
     """Run cases until all are done, or one kills or stops the process; that one is the last."""
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "edgerec.benchmarks.fuzz",
-        "--work",
-        "--kind",
-        kind,
-        "--first",
-        str(first),
-        "--cases",
-        str(count),
-    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         lines = _lines_of(process)
         outcomes: list[Outcome] = []
@@ -68,7 +68,7 @@ def _run_worker(kind: str, first: int, count: int) -> list[Outcome]:
             told = json.loads(line)
             if "found" in told:
                 outcomes.append(Outcome(told["case"], told["found"], told.get("error", ""), time.perf_counter() - begun))
-            begun, limit_s = time.perf_counter(), CASE_S
+            begun, limit_s = time.perf_counter(), case_s
         return outcomes
 
 

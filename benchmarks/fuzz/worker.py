@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from ...runtime.errors import EdgerecError
-from .targets import TARGETS, make_case
+from .targets import TARGETS, Target, make_case
 
 MEMORY_BYTES = 8 << 30  # of addresses: torch alone takes four
 
@@ -32,15 +32,16 @@ def work(kind: str, first: int, count: int) -> None:
         os.chdir(folder)
         for number in range(first, first + count):
             print(json.dumps({"case": number}), flush=True)
-            print(json.dumps({"case": number} | _outcome(kind, number, folder)), flush=True)
+            print(json.dumps({"case": number} | read_case(target, number, folder)), flush=True)
         os.chdir("/")
 
 
-def _outcome(kind: str, number: int, folder: Path) -> dict[str, str]:
-    name, data = make_case(TARGETS[kind], number)
+def read_case(target: Target, number: int, folder: Path) -> dict[str, str]:
+    """Read one damaged file in a folder that lies alone in its parent; return what it came to, as `found` and `error`."""
+    name, data = make_case(target, number)
     try:
         with contextlib.redirect_stdout(None):
-            TARGETS[kind].attempt(name, data, folder)
+            target.attempt(name, data, folder)
         outcome = {"found": "valid"}
     except EdgerecError as error:
         outcome = {"found": "refused", "error": type(error).__name__}
