@@ -1,6 +1,5 @@
 """`edgerec predict`: what is in this picture."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +52,7 @@ def predict(
     portions = (images[at : at + PORTION] for at in range(0, len(images), PORTION))
     found = ((path, best) for portion in portions for path, best in zip(portion, recognizer.predict_batch(portion), strict=True))
     if json:
-        print_json([{"image": str(path), "predictions": [asdict(one) for one in best]} for path, best in found])
+        print_json([{"image": str(path), "predictions": [one._asdict() for one in best]} for path, best in found])
         return
     for path, best in found:
         print_table(str(path), ["label", "score"], [[one.label, f"{one.score:.1%}"] for one in best])

@@ -182,10 +182,15 @@ def open_session(
 
             raise why_not_started(chosen, request.options)
         check_placement(placement, chosen, min_on_provider)
-    text = loaded.ort.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    try:
+        text = loaded.ort.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        inputs, outputs = tensors(loaded.ort.get_inputs()), tensors(loaded.ort.get_outputs())
+    except UnicodeDecodeError as error:
+        name = f"{len(file)} bytes" if isinstance(file, bytes) else file
+        raise ModelError("the model's names or metadata are no text", f"{name} ({error})", "export it again") from error
     return Session(
-        inputs=tensors(loaded.ort.get_inputs()),
-        outputs=tensors(loaded.ort.get_outputs()),
+        inputs=inputs,
+        outputs=outputs,
         spec=ModelSpec.from_json(text) if text else None,
         placement=placement,
         provider=chosen.name,

@@ -11,7 +11,7 @@ from edgerec.runtime.cores import usable_cores
 from edgerec.runtime.errors import ConfigError, DataError, GateError, ModelError, ProviderError
 from edgerec.runtime.placement import Placement, check_placement
 from edgerec.runtime.providers import find_provider, parse_options
-from edgerec.runtime.recognizer import softmax
+from edgerec.runtime.scores import softmax_
 from edgerec.runtime.session import Session
 from edgerec.runtime.tensors import Tensor
 
@@ -159,7 +159,7 @@ def test_scores_are_softmax_and_batches_equal_singles(file: Path) -> None:
 
 
 def test_softmax_survives_large_logits() -> None:
-    np.testing.assert_allclose(softmax(np.array([[1000.0, 1000.0]], np.float32)), [[0.5, 0.5]])
+    np.testing.assert_allclose(softmax_(np.array([[1000.0, 1000.0]], np.float32)), [[0.5, 0.5]])
 
 
 def test_a_file_without_metadata_needs_a_spec(tmp_path: Path) -> None:
