@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from . import packed
 from .errors import DataError, ModelError
 from .preprocess import decode, prepare_batch
 from .session import Session, open_session
@@ -51,16 +52,26 @@ class Recognizer:
 
     @classmethod
     def load(
-        cls, file: str | os.PathLike[str], *, provider: str = "cpu", threads: int | None = None, spec: ModelSpec | None = None, top: int = 5
+        cls,
+        file: str | os.PathLike[str],
+        *,
+        provider: str = "cpu",
+        threads: int | None = None,
+        spec: ModelSpec | None = None,
+        top: int = 5,
+        replay: bool = False,
     ) -> "Recognizer":
-        """Load an ONNX file.
+        """Load an ONNX file; with `replay`, a packed one must first give the answer to its golden image that it was made with.
 
         Raises:
             ModelError: The file is missing, damaged, or does not say what it expects and no `spec` was given.
             ProviderError: The provider is unknown or not installed.
-            GateError: The provider is there but does not run the model.
+            GateError: The provider is there but does not run the model, or the golden answer is another one here.
         """
-        return cls(open_session(Path(file), provider=provider, threads=threads), spec, top=top)
+        loaded = cls(open_session(Path(file), provider=provider, threads=threads), spec, top=top)
+        if replay:
+            packed.replay(loaded.session, loaded.spec)
+        return loaded
 
     def predict(self, image: Image) -> list[Prediction]:
         """Recognise one image: a path, the bytes of an image file, or a uint8 array (H, W), (H, W, 1) or (H, W, 3) in RGB order.
@@ -77,6 +88,8 @@ class Recognizer:
         pixels = [
             image if isinstance(image, np.ndarray) else decode(image if isinstance(image, bytes) else Path(image)) for image in images
         ]
+        if self.spec.packed is not None:
+            return [self._best(row) for row in packed.scores(self.session, self.spec, pixels)]
         scores = self.scores({self.spec.input.name: prepare_batch(pixels, self.spec.input)})
         return [self._best(row) for row in scores]
 
