@@ -16,6 +16,9 @@ def predict(
     model: Annotated[Path, typer.Argument(help="An ONNX file.")],
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     top: Annotated[int, typer.Option("--top", min=1, help="How many labels an image gets.")] = 5,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="First let a packed file prove itself on the image that it brings along.")
+    ] = False,
     provider: options.Provider = "cpu",
     provider_option: options.ProviderOption = [],  # noqa: B006  # Typer copies list defaults
     profile: options.Profile = "latency",
@@ -33,6 +36,7 @@ def predict(
     json: options.Json = False,
 ) -> None:
     """Print labels and scores of images."""
+    from ..runtime.packed import replay as replay_golden
     from ..runtime.providers import parse_options
     from ..runtime.recognizer import Recognizer
     from ..runtime.session import open_session
@@ -49,6 +53,8 @@ def predict(
     tell_placement(session)
     spec = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores).fill(session.spec, model.name)
     recognizer = Recognizer(session, spec, top=top)
+    if replay:
+        replay_golden(session, recognizer.spec)
     portions = (images[at : at + PORTION] for at in range(0, len(images), PORTION))
     found = ((path, best) for portion in portions for path, best in zip(portion, recognizer.predict_batch(portion), strict=True))
     if json:

@@ -146,7 +146,12 @@ def prepare_batch(images: Sequence[npt.NDArray[np.generic]], spec: InputSpec) ->
 
 
 def prepare_feeds(feeds: Mapping[str, npt.NDArray[np.generic]], spec: ModelSpec) -> dict[str, npt.NDArray[np.generic]]:
-    """Normalise the uint8 images among `feeds` by the spec of their input; other arrays pass as they are."""
+    """Normalise the uint8 images among `feeds` by the spec of their input; other arrays pass as they are.
+
+    A packed file takes its images as they are.
+    """
+    if spec.packed is not None:
+        return dict(feeds)
     images = {one.name: one for one in spec.inputs}
     return {
         name: normalize(cast("Pixels", array), images[name]) if name in images and array.dtype == np.uint8 else array

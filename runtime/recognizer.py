@@ -9,9 +9,10 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from . import packed
 from .binding import Binding, Bindings
 from .errors import DataError, ModelError
-from .intake import Image, Sample, write_image
+from .intake import Image, Sample, read_image, write_image
 from .preprocess import MAX_PIXELS
 from .scores import Prediction, Scores, as_scores_, rank
 from .session import Session, open_session
@@ -47,7 +48,9 @@ class Recognizer:
         self._session: Session | None = session
         self._only = self.spec.inputs[0] if len(self.spec.inputs) == 1 else None
         self._inputs: dict[str, InputSpec] = {one.name: one for one in self.spec.inputs}
-        self._bindings: Bindings | None = Bindings(session, {name: one.shape for name, one in self._inputs.items()})
+        # A packed file takes images of any size as they are: there is nothing to write into.
+        shapes = {} if self.spec.packed else {name: one.shape for name, one in self._inputs.items()}
+        self._bindings: Bindings | None = Bindings(session, shapes)
         self._classifying = self._bindings if self.spec.task == "classification" else None
 
     @classmethod
@@ -64,6 +67,7 @@ class Recognizer:
         spec: ModelSpec | None = None,
         top: int = 5,
         max_pixels: int = MAX_PIXELS,
+        replay: bool = False,
     ) -> "Recognizer":
         """Load an ONNX file.
 
@@ -78,11 +82,12 @@ class Recognizer:
             spec: What the model expects, for files that do not say so themselves.
             top: How many predictions an image gets, best first.
             max_pixels: Image files with more pixels are refused before they are decoded.
+            replay: A packed file must first give the answer to its golden image that it was made with.
 
         Raises:
             ModelError: The file is missing, damaged, or does not say what it expects and no `spec` was given.
             ProviderError: The provider is unknown or not installed.
-            GateError: The provider is there but does not run the model.
+            GateError: The provider is there but does not run the model, or the golden answer is another one here.
         """
         session = open_session(
             Path(file),
@@ -93,7 +98,10 @@ class Recognizer:
             allow_fallback=allow_fallback,
             min_on_provider=min_on_provider,
         )
-        return cls(session, spec, top=top, max_pixels=max_pixels)
+        loaded = cls(session, spec, top=top, max_pixels=max_pixels)
+        if replay:
+            packed.replay(session, loaded.spec)
+        return loaded
 
     @property
     def session(self) -> Session:
@@ -139,6 +147,8 @@ class Recognizer:
         bindings = self._classifier()
         if not len(images):
             return []
+        if self.spec.packed is not None:
+            return rank(packed.scores(self.session, self.spec, [self._pixels(one) for one in images]), self.spec, self.top)
         binding = bindings.of(len(images))
         return self._infer(binding, self._fill(binding, images))
 
@@ -192,7 +202,10 @@ class Recognizer:
         self.close()
 
     def _fill(self, binding: Binding, images: Sequence[Sample] | Array) -> dict[str, Array]:
-        """Write images into a binding; return the arrays for inputs that take no image, by name."""
+        """Write images into a binding; return the arrays for inputs that take no image, by name, and the one image of a packed file."""
+        if self.spec.packed is not None:
+            (image,) = images
+            return {self.spec.input.name: packed.as_input(self._pixels(image), self.spec)}
         others: dict[str, Array] = {}
         for at, image in enumerate(images):
             if isinstance(image, Mapping):
@@ -201,6 +214,14 @@ class Recognizer:
                 spec = self._only or self.spec.input
                 write_image(image, spec, binding.inputs[spec.name][at], self.max_pixels)
         return others
+
+    def _pixels(self, image: Sample) -> Array:
+        """Return the decoded image for the only input of a packed file."""
+        if isinstance(image, Mapping):
+            if image.keys() != self._inputs.keys():
+                raise DataError("a packed file has one input", ", ".join(image) or "nothing given", f"give {self.spec.input.name}")
+            image = image[self.spec.input.name]
+        return read_image(image, self.max_pixels)
 
     def _write_named(self, binding: Binding, at: int, images: Mapping[str, Image]) -> dict[str, Array]:
         missing, others = self._inputs.keys() - images.keys(), images.keys() - self._inputs.keys()

@@ -12,7 +12,9 @@ from typing import Literal, cast, get_args
 
 from .errors import ConfigError, ModelError
 
-SCHEMA_VERSION = 1
+# 2 came with packed files, and only they say it: whatever read version 1 still reads every other file.
+SCHEMA_VERSION = 2
+_PACKED_SINCE = 2
 METADATA_KEY = "edgerec"
 
 Color = Literal["rgb", "bgr", "grey"]
@@ -21,7 +23,10 @@ Fit = Literal["stretch", "crop"]
 Layout = Literal["NCHW", "NHWC"]
 Task = Literal["classification", "other"]
 Scores = Literal["logits", "probabilities"]
+Size = Literal["any", "fixed"]
+Normalisation = Literal["float", "folded", "none"]
 
+MAX_GOLDEN = 256  # pixels a side; the image travels in the metadata, and is unpacked before anything about it is believed
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -125,6 +130,75 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class Golden:
+    """One small image and what the file answered to it when it was made.
+
+    Attributes:
+        image: The pixels in row order, uint8, compressed with zlib, in base64.
+        height: Rows of the image.
+        width: Columns of the image.
+        indices: The best classes, best first.
+        scores: Their scores.
+        tolerance: How far a score may be off on another machine.
+    """
+
+    image: str
+    height: int
+    width: int
+    indices: tuple[int, ...]
+    scores: tuple[float, ...]
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        """Refuse what no image and no answer looks like.
+
+        Raises:
+            ConfigError: A field is out of range.
+        """
+        if not (0 < self.height <= MAX_GOLDEN and 0 < self.width <= MAX_GOLDEN):
+            raise ConfigError(f"a golden image has 1 to {MAX_GOLDEN} pixels a side", f"{self.height}x{self.width}")
+        if not self.indices or len(self.indices) != len(self.scores) or min(self.indices) < 0:
+            raise ConfigError("a golden answer needs one score for each class", f"{self.indices} and {self.scores}")
+        if not all(math.isfinite(one) for one in (*self.scores, self.tolerance)) or self.tolerance < 0:
+            raise ConfigError("golden scores and their tolerance must be finite", f"{self.scores}, tolerance {self.tolerance}")
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What a packed file takes and gives: uint8 images (N, H, W, C) in RGB order or grey; scores of all classes, and the best of them.
+
+    The spec's input then says what the file does with the pixels; its name and layout are those of the uint8 input.
+
+    Attributes:
+        size: `any`: the file resizes; `fixed`: images come in the input's height and width.
+        top: How many classes the outputs `top_scores` and `top_indices` hold.
+        resize_max_levels: Largest difference from Pillow, in grey levels, that was measured when the file was made; 0 where nothing is resized.
+        normalisation: `folded`: done by the first quantization; `none`: the pixels are the first integers; `float`: computed in float32.
+        reason: Why the size is fixed, where it was not asked for.
+        golden: A test that the file brings along.
+    """
+
+    size: Size
+    top: int
+    resize_max_levels: int
+    normalisation: Normalisation
+    golden: Golden
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse words that no reader knows.
+
+        Raises:
+            ConfigError: A field is out of range.
+        """
+        for name, allowed in (("size", Size), ("normalisation", Normalisation)):
+            if getattr(self, name) not in get_args(allowed):
+                raise ConfigError(f"unknown {name}", repr(getattr(self, name)), f"choose one of {', '.join(get_args(allowed))}")
+        if self.top < 1:
+            raise ConfigError("a packed file gives at least one class", self.top)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """Everything that a model's file says about itself.
 
@@ -134,6 +208,7 @@ class ModelSpec:
         task: What the first output means.
         scores: Whether a classifier's output still needs a softmax.
         provenance: Where the file comes from.
+        packed: What a packed file takes and gives; None for a core file, which takes prepared float tensors.
 
     Raises:
         ConfigError: The task or the kind of scores is unknown.
@@ -144,6 +219,7 @@ class ModelSpec:
     task: Task = "classification"
     scores: Scores = "logits"
     provenance: Provenance = field(default_factory=Provenance)
+    packed: Packed | None = None
 
     def __post_init__(self) -> None:
         """Refuse words that no reader knows."""
@@ -165,7 +241,11 @@ class ModelSpec:
 
     def to_json(self) -> str:
         """Return the one JSON form: sorted keys, no white space, equal specs give equal text."""
-        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":"))
+        values = asdict(self)
+        if self.packed is None:
+            del values["packed"]
+        version = 1 if self.packed is None else _PACKED_SINCE
+        return json.dumps({"schema_version": version, **values}, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":
@@ -206,10 +286,22 @@ def _model_spec(raw: dict[str, object]) -> ModelSpec:
             history=tuple(cast("list[dict[str, object]]", provenance.get("history") or [])),
             results=cast("dict[str, object]", provenance.get("results") or {}),
         ),
+        packed=_packed(cast("dict[str, object] | None", raw.get("packed"))),
     )
 
 
+def _packed(raw: dict[str, object] | None) -> Packed | None:
+    if raw is None:
+        return None
+    golden = _known(Golden, cast("dict[str, object]", raw["golden"]))
+    return Packed(**{**_known(Packed, raw), "golden": Golden(**golden)})  # pyright: ignore[reportArgumentType]  # both check themselves
+
+
 def _input_spec(raw: dict[str, object]) -> InputSpec:
-    known = {f.name for f in fields(InputSpec)}
-    values = {key: tuple(cast("list[float]", value)) if isinstance(value, list) else value for key, value in raw.items() if key in known}
-    return InputSpec(**values)  # pyright: ignore[reportArgumentType]  # __post_init__ checks what the file says
+    return InputSpec(**_known(InputSpec, raw))  # pyright: ignore[reportArgumentType]  # __post_init__ checks what the file says
+
+
+def _known(record: type[InputSpec] | type[Golden] | type[Packed], raw: dict[str, object]) -> dict[str, object]:
+    """Return the fields that this version knows; lists become tuples."""
+    names = {one.name for one in fields(record)}
+    return {key: tuple(cast("list[object]", value)) if isinstance(value, list) else value for key, value in raw.items() if key in names}
