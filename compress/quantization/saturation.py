@@ -144,7 +144,7 @@ def narrow(node: NodeProto, weight: npt.NDArray[np.float32], axis: int | None, o
 
     def largest_sums(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
         sums = [_largest_sums(rows(one, values)).reshape(-1) for one in nodes]
-        return np.max(np.concatenate(sums), initial=0)[None] if axis is None else np.max(sums, axis=0)
+        return np.atleast_1d(np.max(np.concatenate(sums), initial=0)) if axis is None else np.max(sums, axis=0)
 
     largest = np.abs(rows(node, weight)).max(axis=2, initial=0).reshape(-1)
     largest = largest.max(initial=0)[None] if axis is None else largest
