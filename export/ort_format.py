@@ -1,6 +1,7 @@
 """A packed file in ONNX Runtime's own format, and what a build of ONNX Runtime needs that runs nothing else."""
 
 import logging
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,8 @@ def _list_operators(models: Iterable[Path], path: Path, *, types: bool) -> None:
     root.handlers[:], root.level = handlers, level
     utils.log.setLevel(logging.WARNING)
     with replacing(path) as temporary:
-        create_config_from_models(models, temporary, types)
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # it leaves its files open
+            create_config_from_models(models, temporary, types)
         # Its comments name the folder that it was made in.
         lines = [one for one in temporary.read_text(encoding="utf-8").splitlines() if not one.startswith("#")]
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")

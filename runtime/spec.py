@@ -155,6 +155,9 @@ class Golden:
         Raises:
             ConfigError: A field is out of range.
         """
+        # A file may say anything: types are checked as well.
+        if not isinstance(self.image, str) or not all(type(one) is int for one in (self.height, self.width, *self.indices)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError("a golden pair is a text, whole numbers and scores", f"{self.height}x{self.width}, {self.indices}")
         if not (0 < self.height <= MAX_GOLDEN and 0 < self.width <= MAX_GOLDEN):
             raise ConfigError(f"a golden image has 1 to {MAX_GOLDEN} pixels a side", f"{self.height}x{self.width}")
         if not self.indices or len(self.indices) != len(self.scores) or min(self.indices) < 0:
