@@ -9,7 +9,8 @@ from ..graph.copying import copy_model
 from ..graph.file import IR_VERSION, OPSET
 from ..graph.versions import LEAST_OPSET, opset_of, raised
 from ..runtime.errors import ModelError
-from ..runtime.spec import METADATA_KEY, InputSpec, ModelSpec, Normalisation
+from ..runtime.packed_spec import Normalisation
+from ..runtime.spec import METADATA_KEY, InputSpec, ModelSpec
 from .normalising import add_floats, add_integers, add_order, find_quantizer
 from .resizing import RESIZE_OPSET, add_resize
 from .steps import PREFIX, Steps

@@ -9,7 +9,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from ..graph.execution import open_model
 from ..graph.file import IR_VERSION, OPSET
-from ..runtime.spec import InputSpec, Normalisation
+from ..runtime.packed_spec import Normalisation
+from ..runtime.spec import InputSpec
 from .steps import Steps
 
 Array = npt.NDArray[np.generic]
@@ -43,7 +44,7 @@ def find_quantizer(model: ModelProto, name: str) -> Quantizer | None:
     if any(one not in constants for one in node.input[1:]):
         return None
     scale, zero_point = (numpy_helper.to_array(constants[one]) for one in node.input[1:])
-    if scale.size != 1 or scale.dtype != np.float32 or zero_point.dtype not in (np.uint8, np.int8):
+    if scale.size != 1 or scale.dtype != np.float32 or zero_point.dtype.name not in ("uint8", "int8"):
         return None
     return Quantizer(node.output[0], scale.reshape(-1)[0], zero_point.reshape(-1)[0])
 
@@ -59,7 +60,7 @@ def add_floats(steps: Steps, pixels: str, spec: InputSpec) -> str:
     """Append `runtime.preprocess.normalize`: the same float32 operations in the same order, and the same ones left out."""
     values = steps.add("Cast", pixels, attributes={"to": TensorProto.FLOAT})
     if spec.scale != 1:
-        values = steps.add("Mul", values, steps.constant(np.float32(spec.scale)))
+        values = steps.add("Mul", values, steps.constant(np.asarray(spec.scale, np.float32)))
     if any(spec.mean):
         values = steps.add("Sub", values, _per_channel(steps, np.array(spec.mean, np.float32), spec))
     if any(std != 1 for std in spec.std):
@@ -78,7 +79,7 @@ def add_integers(steps: Steps, pixels: str, spec: InputSpec, quantizer: Quantize
 
 
 def _in_full(steps: Steps, pixels: str, spec: InputSpec, quantizer: Quantizer) -> str:
-    return _quantize(steps, add_floats(steps, pixels, spec), quantizer.scale, quantizer.zero_point, spec)
+    return _quantize(steps, add_floats(steps, pixels, spec), np.asarray(quantizer.scale), quantizer.zero_point, spec)
 
 
 def _as_they_are(steps: Steps, pixels: str, spec: InputSpec, quantizer: Quantizer) -> str:
@@ -101,7 +102,9 @@ _WAYS: dict[Normalisation, _Way] = {"none": _as_they_are, "folded": _by_scales}
 
 def _quantize(steps: Steps, values: str, scales: Array, zero_point: np.uint8 | np.int8, spec: InputSpec) -> str:
     if np.unique(scales).size == 1:
-        return steps.add("QuantizeLinear", values, steps.constant(scales.reshape(-1)[0]), steps.constant(np.asarray(zero_point)))
+        return steps.add(
+            "QuantizeLinear", values, steps.constant(scales.reshape(-1)[:1].reshape(())), steps.constant(np.asarray(zero_point))
+        )
     axis = 3 if spec.layout == "NHWC" else 1
     zeros = steps.constant(np.full(scales.shape, zero_point))
     return steps.add("QuantizeLinear", values, steps.constant(scales), zeros, attributes={"axis": axis})

@@ -15,10 +15,11 @@ from ..graph.parity import Answer, Parity, Tolerance, check, compare
 from ..runtime.errors import ConfigError, EdgerecError, GateError, ModelError
 from ..runtime.files import check_writable, sha256
 from ..runtime.packed import pack_image, replay, scores, unpack
+from ..runtime.packed_spec import Golden, Packed, Size
 from ..runtime.preprocess import prepare_batch, to_pixels
 from ..runtime.recognizer import Recognizer
 from ..runtime.session import Session, open_session
-from ..runtime.spec import Golden, InputSpec, ModelSpec, Packed, Provenance, Size
+from ..runtime.spec import InputSpec, ModelSpec, Provenance
 from . import test_card
 from .assembly import assemble, packed_input, takes
 from .resizing import has_kernel, largest_difference
@@ -136,7 +137,8 @@ def _write(
     model, normalisation = assemble(core, spec, top=settings.top, resizes=resizes)
     taken = packed_input(spec.input)
     small = _golden_image(settings, taken)
-    golden = Golden(pack_image(small), *small.shape[:2], (0,), (0.0,), _GOLDEN_TOLERANCE_INT8 if _has_integers(core) else _GOLDEN_TOLERANCE)
+    tolerance = _GOLDEN_TOLERANCE_INT8 if _has_integers(core) else _GOLDEN_TOLERANCE
+    golden = Golden(pack_image(small), small.shape[0], small.shape[1], (0,), (0.0,), tolerance)
     packed = Packed(resize.size, settings.top, resize.levels, normalisation, golden, resize.reason)
     provenance = spec.provenance.after("pack", size=resize.size, top=settings.top)
     draft = replace(spec, inputs=(taken,), scores="probabilities", provenance=provenance, packed=packed)

@@ -27,7 +27,9 @@ class Steps:
     def add(self, kind: str, *inputs: str, attributes: Attributes | None = None) -> str:
         """Append a node and return the name of its result."""
         name = f"{self._prefix}/{kind}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], name, **dict(attributes or {})))
+        node = helper.make_node(kind, list(inputs), [name], name)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in (attributes or {}).items())
+        self.nodes.append(node)
         return name
 
     def constant(self, array: Array) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import DataError, GateError, ModelError
+from .packed_spec import Golden, Packed
 from .preprocess import to_pixels
 from .session import Session
-from .spec import Golden, ModelSpec, Packed
+from .spec import ModelSpec
 
 Pixels = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float32]

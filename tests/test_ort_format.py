@@ -72,7 +72,7 @@ def test_int8_activations_stay_int8(packed: Path, tmp_path: Path) -> None:
 
 
 def test_refusals(packed: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="not a packed file|lost its metadata"):
+    with pytest.raises(ModelError, match=r"not a packed file|lost its metadata"):
         write_ort(tmp_path / "core.onnx")
     assert not (tmp_path / "core.ort").exists()
     (tmp_path / "device.ort").mkdir()

@@ -15,7 +15,7 @@ from edgerec.export import Packing, pack
 from edgerec.graph.file import load_onnx, save_onnx, with_spec
 from edgerec.runtime import ConfigError, DataError, GateError, InputSpec, ModelError, ModelSpec, Recognizer
 from edgerec.runtime.packed import pack_image, replay, unpack
-from edgerec.runtime.spec import Golden, Packed
+from edgerec.runtime.packed_spec import Golden, Packed
 
 LABELS = ("ant", "bee", "cat", "dog")
 GOLDEN = Golden(pack_image(np.arange(24, dtype=np.uint8)), 2, 4, (0,), (0.5,), 1e-3)

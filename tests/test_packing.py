@@ -171,7 +171,7 @@ def test_what_cannot_be_packed(make_core: Make, tmp_path: Path) -> None:
     packed = pack(path, output, Packing(size="fixed")).path
     with pytest.raises(ModelError, match="packed already"):
         pack(packed, tmp_path / "twice.onnx")
-    with pytest.raises(ModelError, match="needs a classifier"):
+    with pytest.raises(ModelError, match="need a classifier"):
         pack(path, tmp_path / "x.onnx", spec=ModelSpec((RGB,), task="other"))
     with pytest.raises(ModelError, match="image input"):
         pack(path, tmp_path / "x.onnx", spec=ModelSpec(()))
