@@ -6,7 +6,6 @@ other files in it: only what was written by us, as the names tell, is ever liste
 """
 
 import contextlib
-import hashlib
 import os
 import re
 import sys
@@ -57,8 +56,19 @@ def path_of(kind: str, key: str) -> Path:
     Raises:
         ConfigError: There is no such kind, so that nothing would ever list or remove the entry.
     """
+    import hashlib  # here and in the modules beside: 7 ms with OpenSSL, which a start without a cache saves
+
+    return folder_of(kind) / hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def folder_of(kind: str) -> Path:
+    """Return the folder of a kind; it may not exist.
+
+    Raises:
+        ConfigError: There is no such kind.
+    """
     _check(kind)
-    return cache_folder() / kind / hashlib.sha256(key.encode()).hexdigest()[:32]
+    return cache_folder() / kind
 
 
 def load(kind: str, key: str) -> bytes | None:

@@ -107,6 +107,8 @@ def _cached(file: Path | bytes, request: Request) -> Loaded | None:
     # Other providers compile their nodes, and ONNX Runtime cannot save such a graph.
     if isinstance(file, bytes) or not (request.cache and request.optimise and request.provider.ort_name == CPU and file.suffix != ".ort"):
         return None
+    if not optimised.is_usable():  # else a start without a cache would hash the file for nothing: 30 ms for 47 MB
+        return None
     key = optimised.key_of(file, request.options, load_onnxruntime().__version__)
     if key is None:
         return None
@@ -128,8 +130,6 @@ def _from_entry(entry: optimised.Entry, request: Request) -> Loaded | None:
 
 def _filling(file: Path, request: Request, key: str) -> Loaded | None:
     made = optimised.draft(key)
-    if made is None:
-        return None
     settings = _settings(request)
     settings.optimized_model_filepath = str(made.graph)
     settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", made.weights.name)

@@ -7,13 +7,11 @@ maps weights without alignment: 3 to 6 % slower runs (docs/log.md).
 """
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
 import platform
 import re
-import secrets
 import stat
 import time
 from collections.abc import Mapping
@@ -76,6 +74,16 @@ def key_of(file: Path, options: Mapping[str, str], onnxruntime: str) -> str | No
     return json.dumps(parts) if found else None
 
 
+def is_usable() -> bool:
+    """Return whether entries may be read from the cache and written to it; the folder is made where it is missing."""
+    folder = cache.folder_of(KIND)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return _is_ours(folder, folder=True) and os.access(folder, os.W_OK | os.X_OK)
+
+
 def find(key: str) -> Entry | None:
     """Return an entry that is whole; None when there is none, or it is damaged or written by somebody else."""
     path = cache.path_of(KIND, key)
@@ -90,16 +98,10 @@ def find(key: str) -> Entry | None:
     return None
 
 
-def draft(key: str) -> Draft | None:
-    """Return where to write an entry; None where the cache cannot be used."""
-    folder = cache.path_of(KIND, key).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    if not (_is_ours(folder, folder=True) and os.access(folder, os.W_OK | os.X_OK)):
-        return None
-    return Draft(key, folder.resolve() / secrets.token_hex(16), folder.resolve() / secrets.token_hex(16))
+def draft(key: str) -> Draft:
+    """Return where to write an entry."""
+    folder = cache.folder_of(KIND)
+    return Draft(key, folder.resolve() / os.urandom(16).hex(), folder.resolve() / os.urandom(16).hex())
 
 
 def publish(made: Draft, nodes: Mapping[str, int]) -> None:
@@ -161,6 +163,8 @@ def _checksum(path: Path) -> str:
 
     A tenth of the time of SHA-256 over everything, which would cost 26 of the 140 ms that an entry of 47 MB saves.
     """
+    import hashlib
+
     content, digest = bytearray(_CHUNK * 8), hashlib.sha256()
     words, view = np.frombuffer(content, np.uint64), memoryview(content)
     with path.open("rb", buffering=0) as file:
@@ -184,6 +188,8 @@ def file_hash(file: Path) -> str:
 
 def _sha256_of_whole(file: Path) -> str:
     """Return the SHA-256 of a file that names no other files; empty for one that may (by chance only costs time)."""
+    import hashlib
+
     digest, end = hashlib.sha256(), b""
     with file.open("rb") as opened:
         while part := opened.read(1 << 20):
