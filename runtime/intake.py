@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .errors import DataError
 from .finite import count_not_finite, is_finite
-from .preprocess import MAX_PIXELS, Pixels, decode, normalize, to_pixels
+from .preprocess import MAX_PIXELS, Pixels, decode, normalize, read_pixels, to_pixels
 from .spec import InputSpec
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def write_image(image: Image, spec: InputSpec, out: Array, max_pixels: int = MAX
     if isinstance(image, np.ndarray) and image.dtype == _FLOAT32:
         _write_tensor(cast("npt.NDArray[np.float32]", image), spec, out)
         return
-    pixels = to_pixels(read_image(image, max_pixels), spec)[np.newaxis]
+    pixels = (to_pixels(image, spec) if isinstance(image, np.ndarray) else read_pixels(_source_of(image), spec, max_pixels))[np.newaxis]
     if out.dtype == np.float32:
         normalize(pixels, spec, cast("npt.NDArray[np.float32]", out[np.newaxis]))
     else:
@@ -55,14 +55,16 @@ def read_image(image: Image, max_pixels: int = MAX_PIXELS) -> Pixels:
     Raises:
         DataError: It is none of these, or cannot be decoded.
     """
-    if isinstance(image, np.ndarray):
-        return cast("Pixels", np.asarray(image))
+    return cast("Pixels", np.asarray(image)) if isinstance(image, np.ndarray) else decode(_source_of(image), max_pixels)
+
+
+def _source_of(image: object) -> "Path | bytes | PillowImage":
     if isinstance(image, bytes | bytearray | memoryview):
-        return decode(bytes(image), max_pixels)
+        return bytes(cast("bytes", image))
     if isinstance(image, str | os.PathLike):
-        return decode(Path(image), max_pixels)
+        return Path(cast("str", image))
     if _is_pillow(image):
-        return decode(image, max_pixels)
+        return image
     raise DataError(
         "this is no image",
         f"a {type(image).__name__}",
