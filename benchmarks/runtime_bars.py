@@ -29,8 +29,8 @@ from ..runtime.recognizer import Recognizer
 from ..runtime.session import open_session
 from ..runtime.spec import InputSpec
 from .latency import Speedup, Timing, measure_interleaved, spread_of
+from .plain_nets import plain_network
 from .records import machine, versions
-from .runtime_models import plain_network
 
 THREADS, PREDICTIONS = 16, 2000
 FRAMES, PHOTO = 60, (640, 480)
