@@ -13,6 +13,7 @@ import onnx
 import onnx.numpy_helper
 
 from ...runtime.errors import DataError
+from .feeds import images_in
 from .indexing import Graph
 from .patches import Layer, layers_of, patches
 from .rounding import round_layer
@@ -56,7 +57,7 @@ def reconstruct(
     runs = cut_runs(model, calibration)
     if not runs:
         raise DataError("the corrections need images", "fewer were given than the model takes at once", "give more calibration images")
-    images = sum(len(next(iter(feeds.values()))) for feeds in runs)
+    images = sum(images_in(feeds) for feeds in runs)
     exact, simulated = Stepper(model, runs), Stepper(simulate(model, scheme, []), runs)
     graph = Graph.of(model)
     weights, biases = dict(scheme.weights), dict[str, npt.NDArray[np.float32]]()
