@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx
 import onnx.numpy_helper
 
+from ...graph.copying import copy_model
 from ...runtime.errors import DataError
 from .indexing import Graph
 from .patches import Layer, layers_of, patches
@@ -78,8 +79,7 @@ def reconstruct(
             bias = onnx.numpy_helper.to_array(exact.constants[layer.bias])
             biases[layer.bias] = (bias + shift.reshape(bias.shape)).astype(np.float32)
             _shift_(layer, simulated, shift)
-    corrected = onnx.ModelProto()
-    corrected.CopyFrom(model)
+    corrected = copy_model(model)
     replace_initializers_(corrected, biases)
     return Reconstructed(corrected, replace(scheme, weights=weights))
 

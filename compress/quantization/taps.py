@@ -14,6 +14,7 @@ import onnx
 import onnx.helper
 import onnx.numpy_helper
 
+from ...graph.copying import copy_model
 from ...graph.shapes import infer_shapes
 from .histogram import Floats
 
@@ -90,8 +91,7 @@ def tapped(model: onnx.ModelProto, names: Sequence[str], feeds: Mapping[str, Arr
         names: Tensors to observe.
         feeds: One array for each input.
     """
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
+    copied = copy_model(model)
     _fix_shapes_(copied.graph, feeds)
     writer = _Writer(copied, len(next(iter(feeds.values()))))
     taps = [writer.tap(index, name) for index, name in enumerate(names)]
