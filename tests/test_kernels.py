@@ -11,7 +11,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgerec.benchmarks.kernel import Kernel
 from edgerec.benchmarks.kernel_times import KernelTimes, this_device
-from edgerec.compress.quantization.conv_forms import spread_weight
+from edgerec.compress.quantization.conv_forms import spread_weight, tokens_of
 from edgerec.compress.quantization.kernels import Shaped, shape_kernels
 from edgerec.compress.quantization.qdq import write_qdq
 from edgerec.compress.quantization.scheme import Grid, Scheme, round_weight
@@ -66,11 +66,45 @@ def test_thin_convolutions_compute_several_pixels_at_a_time(channels: int, kerne
         channels=channels,
     )
 
-    shaped = _shaped(model, lambda kernel: 100.0 / _widest(kernel))
+    shaped = _shaped(model, lambda kernel: 100.0 / _widest(kernel) + ("Reshape" in _first_ops(kernel)))
 
     assert [one.what for one in shaped.rewrites] == ["4 pixels at a time"]
     weight = next(one for one in shaped.model.graph.initializer if one.name == "conv_a_weight_4")
     assert weight.dims == [32, -(-channels // 4) * 4, kernel, kernel + 3 * stride]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pads"),
+    [(3, 1, [1, 1, 1, 1]), (3, 2, [0, 0, 1, 1]), (3, 2, [0, 1, 1, 0]), (5, 2, [2, 2, 2, 2]), (7, 1, [3, 3, 3, 3])],
+)
+def test_rows_are_read_four_values_at_a_time(channels: int, kernel: int, stride: int, pads: list[int]) -> None:
+    model = _model(
+        [
+            *_conv("a", "x", 8, kernel, strides=[stride, stride], pads=pads),
+            helper.make_node("Relu", ["a"], ["b"], "relu"),
+            *_conv("y", "b", 16),
+        ],
+        channels=channels,
+    )
+
+    shaped = _shaped(model, lambda kernel: 1.0 if "Reshape" in _first_ops(kernel) and _widest(kernel) == 32 else 10.0)
+
+    assert [one.what for one in shaped.rewrites] == ["4 pixels at a time, rows four values at a time"]
+    assert "Pad" not in {node.op_type for node in shaped.model.graph.node}
+
+
+def test_rows_that_are_no_whole_number_of_tokens_stay() -> None:
+    model = _model([*_conv("a", "x", 8, 5, pads=[1] * 4), *_conv("y", "a", 16)], channels=1, size=10)  # 10 values a row, 8 pixels of output
+
+    assert _shaped(model, lambda kernel: 1.0 if "Reshape" in _first_ops(kernel) else 10.0).rewrites == ()
+
+
+def test_tokens_by_hand() -> None:
+    weight = np.array([[[[1, 2, 3]], [[4, 5, 6]]]], np.int8)  # two channels, a row of three pixels: 1 4 2 5 3 6 in memory
+
+    assert tokens_of(weight)[0, :, 0].T.tolist() == [[1, 4, 2, 5], [3, 6, 0, 0]]
+    assert tokens_of(weight, 2)[0, :, 0].T.tolist() == [[0, 0, 1, 4], [2, 5, 3, 6]]
 
 
 def test_pixels_at_a_time_by_hand() -> None:
@@ -176,6 +210,12 @@ def _shaped(model: ModelProto, price: Price) -> Shaped:
 
 def _ops(kernel: Kernel) -> set[str]:
     return {one.op_type for one in kernel.operators}
+
+
+def _first_ops(kernel: Kernel) -> list[str]:
+    """Return the operators in front of the first convolution."""
+    ops = [one.op_type for one in kernel.operators]
+    return ops[: ops.index("Conv")] if "Conv" in ops else ops
 
 
 def _widest(kernel: Kernel) -> int:

@@ -141,6 +141,28 @@ def test_the_stride_visits_every_column_alike(size: int) -> None:
         assert visits.max() - visits.min() <= 1
 
 
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+@pytest.mark.parametrize("shift", [-8.0, 0.0, 8.0])
+def test_what_is_known_of_a_silu_equals_numpy(scale: float, shift: float) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[n, 4, 64, 64] x) => (float[n, 4, 64, 64] z) { y = Relu(x)  gate = Sigmoid(x)  silu = Mul(gate, x)  z = Add(silu, y) }
+    """)
+    feeds = {"x": (scale * np.random.default_rng(0).normal(size=(2, 4, 64, 64)) + shift).astype(np.float32)}
+    session, names = open_model(model, taps=["silu"], threads=1), ["x", "silu"]
+    exact = dict(zip(("low", "high", "elements"), extract(session.run(feeds)["silu"], 1, 2), strict=True))
+
+    copied, taps = tapped(onnx.shape_inference.infer_shapes(model), names, feeds)
+    assert "silu" not in {one.name for one in copied.graph.output}
+    low, high, elements = taps[1].read({**open_model(copied, threads=1).run(feeds), **feeds}, 2)
+
+    assert (high == exact["high"]).all()
+    assert (np.sort(elements) == np.sort(exact["elements"])).all()
+    assert (low <= exact["low"] + 1e-7).all()  # the last bit of a sigmoid
+    assert low == pytest.approx(exact["low"], abs=1e-3)
+    assert low.min() >= -0.2784647
+
+
 def test_channels_of_three_dimensions() -> None:
     model = onnx.parser.parse_model("""
         <ir_version: 8, opset_import: ["" : 17]>

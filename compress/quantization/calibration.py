@@ -46,8 +46,8 @@ def observe(
 ) -> Statistics:
     """Run the float model on calibration images and return what `tensors` do.
 
-    The result is the same, bit for bit, for any order, batching or sharding of the images. Minima and maxima are exact. The histograms take
-    every k-th element of an image, see `taps.stride_for`.
+    The result is the same, bit for bit, for any order, batching or sharding of the images. Minima and maxima are exact; of x * sigmoid(x), the
+    lowest value is the function's own where x reaches past it. The histograms take every k-th element of an image, see `taps.stride_for`.
 
     Args:
         model: Prepared float model; it is not changed.
