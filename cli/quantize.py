@@ -237,6 +237,7 @@ def _write_float(source: Path, output: Path, precision: str, kernel_times: Path 
     """Write the model in plain form, in 32 bits shaped for the kernels, or in 16."""
     from ..compress.quantization.float_shaping import fastest_float
     from ..graph.cleanup import normalise
+    from ..graph.copying import size_of
     from ..graph.file import load_onnx, read_spec, save_onnx, with_spec
     from ..graph.precision import half_precision
 
@@ -253,7 +254,7 @@ def _write_float(source: Path, output: Path, precision: str, kernel_times: Path 
     save_onnx(plain, output)
     for note in notes:
         say(note, quiet=quiet)
-    say(f"{model.ByteSize() / 1e3:.1f} -> {plain.ByteSize() / 1e3:.1f} kB, {precision}: {output}", quiet=quiet)
+    say(f"{size_of(model) / 1e3:.1f} -> {size_of(plain) / 1e3:.1f} kB, {precision}: {output}", quiet=quiet)
 
 
 def _feeds(images: "Split", spec: "ModelSpec", bar: Bar) -> "Iterator[dict[str, np.ndarray]]":

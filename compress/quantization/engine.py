@@ -8,7 +8,7 @@ from onnx import ModelProto
 
 from ...benchmarks.kernel_times import time_kernels
 from ...benchmarks.latency import Comparison, Speedup
-from ...graph.copying import copy_model
+from ...graph.copying import copy_model, size_of
 from ...graph.execution import open_model
 from ...graph.file import read_spec, with_spec
 from ...runtime.errors import ConfigError
@@ -127,8 +127,8 @@ def quantize(
         speedup=speedup,
         sqnr_db=-10 * math.log10(max(output_noise(fitted.model, fitted.probe)(built.model), 1e-30)) if fitted.probe else None,
         notes=(*fitted.notes, *engine.notes),
-        size_bytes_before=model.ByteSize(),
-        size_bytes_after=built.model.ByteSize(),
+        size_bytes_before=size_of(model),
+        size_bytes_after=size_of(built.model),
     )
     return Quantized(_with_history(built.model, model, config, report), report)
 

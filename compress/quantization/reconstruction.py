@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx
 import onnx.numpy_helper
 
+from ...graph.copying import copy_model
 from ...runtime.errors import DataError
 from .feeds import images_in
 from .indexing import Graph
@@ -79,8 +80,7 @@ def reconstruct(
             bias = onnx.numpy_helper.to_array(exact.constants[layer.bias])
             biases[layer.bias] = (bias + shift.reshape(bias.shape)).astype(np.float32)
             _shift_(layer, simulated, shift)
-    corrected = onnx.ModelProto()
-    corrected.CopyFrom(model)
+    corrected = copy_model(model)
     replace_initializers_(corrected, biases)
     return Reconstructed(corrected, replace(scheme, weights=weights))
 
