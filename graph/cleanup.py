@@ -1,5 +1,6 @@
 """Clean-up of any ONNX file: one plain form for everything that reads graphs after it, and the proof that nothing else changed."""
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from onnx import ModelProto
 
 from ..runtime.errors import ModelError, OutputError, ProviderError
 from .affine import fold_arithmetic_, fold_batch_norms_
-from .copying import copy_model
+from .copying import copy_model, size_of
 from .folding import fold_constants_
 from .gemm import join_bias_, plain_gemm_
 from .hard_swish import name_hard_sigmoids_
@@ -24,6 +25,8 @@ from .sequences import untype_sequences_
 from .versions import LEAST_OPSET, opset_of, pin_versions
 
 Rewrite = Callable[[ModelProto], ModelProto | None]
+
+_LARGE_BYTES = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ def normalise(model: ModelProto, feeds: Feeds | None = None) -> Normalised:
     refuse_quantized(model)
     refuse_unknown_domains(model)
     reference = Reference.of(model, feeds)
+    is_large = size_of(model) > _LARGE_BYTES
     applied: list[str] = []
     undone: list[tuple[str, str]] = []
     for name, rewrite in REWRITES.items():
@@ -69,6 +73,8 @@ def normalise(model: ModelProto, feeds: Feeds | None = None) -> Normalised:
         elif rewritten is not None:
             model = rewritten
             applied.append(name)
+        if is_large:
+            gc.collect()  # onnx_ir's graphs hold themselves, and with them a copy of all weights each
     if opset_of(model) < LEAST_OPSET:
         reasons = "; ".join(reason for _, reason in undone)
         raise ModelError(f"the model cannot be raised to opset {LEAST_OPSET}", reasons, "export it again with a newer exporter")
