@@ -26,9 +26,9 @@ def copy_model(model: ModelProto, keep: Callable[[TensorProto], bool] = lambda t
 
 
 def size_of(model: ModelProto) -> int:
-    """Return the size of a model in bytes, short of a few bytes a tensor: protobuf counts by serializing, which 2 GiB refuse."""
-    rest = copy_model(model, keep=lambda tensor: False)
-    return rest.ByteSize() + sum(tensor.ByteSize() for tensor in model.graph.initializer)
+    """Return the size of a model in bytes, short of a few bytes a tensor beyond 1 GiB: protobuf counts by serializing, which 2 GiB refuse."""
+    weights = sum(tensor.ByteSize() for tensor in model.graph.initializer)
+    return model.ByteSize() if weights < 2**30 else copy_model(model, keep=lambda tensor: False).ByteSize() + weights
 
 
 def put_field(message: ModelProto | GraphProto, name: str, value: object) -> None:
