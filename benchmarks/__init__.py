@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from .audit import Audit as Audit
     from .audit import audit as audit
     from .comparison import Candidate as Candidate
+    from .comparison import as_candidate as as_candidate
     from .comparison import compare as compare
     from .comparison import open_candidate as open_candidate
     from .difference import Difference as Difference
     from .difference import compare_tensors as compare_tensors
+    from .duty_cycle import DutyCycle as DutyCycle
+    from .duty_cycle import measure_duty_cycle as measure_duty_cycle
     from .findings import Finding as Finding
     from .kernel_times import KernelTimes as KernelTimes
     from .kernel_times import time_kernels as time_kernels
@@ -59,6 +62,9 @@ _HOMES = {
     "measure": "latency",
     "measure_interleaved": "latency",
     "open_candidate": "comparison",
+    "as_candidate": "comparison",
+    "DutyCycle": "duty_cycle",
+    "measure_duty_cycle": "duty_cycle",
     "profile_nodes": "profiling",
     "score": "accuracy",
     "time_kernels": "kernel_times",
@@ -73,6 +79,7 @@ __all__ = [
     "Comparison",
     "Counter",
     "Difference",
+    "DutyCycle",
     "Finding",
     "KernelTimes",
     "Latency",
@@ -81,6 +88,7 @@ __all__ = [
     "Speedup",
     "Timing",
     "Verdict",
+    "as_candidate",
     "audit",
     "compare",
     "compare_tensors",
@@ -89,6 +97,7 @@ __all__ = [
     "images_per_second",
     "machine",
     "measure",
+    "measure_duty_cycle",
     "measure_interleaved",
     "open_candidate",
     "profile_nodes",

@@ -1,7 +1,7 @@
 """What a file really does when it runs: which kernels, for how long, on which provider, and why it is slow."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from ..graph.execution import open_model
 from ..graph.file import load_onnx, read_spec
+from ..runtime.random_feeds import random_feeds
 from ..runtime.session import Session, open_session
 from ..runtime.spec import InputSpec
 from .executed import KINDS, Executed, Kind, executed_nodes
@@ -21,7 +22,6 @@ from .kernel_events import Feeds
 from .latency import Timing, measure
 from .peak import Peak, machine_peak
 from .profiling import profile, with_names
-from .random_feeds import random_feeds
 from .records import Machine, machine, versions
 
 _TIMING = Timing(rounds=5, block_seconds=0.02, warmup_seconds=0.1)
@@ -52,6 +52,8 @@ class Audit:
         explanation: One paragraph: where the time goes, and which nodes are to blame.
         machine: Where it ran.
         versions: Package to version.
+        assignment: Provider to number of the file's own nodes, from ONNX Runtime's record: the proof of where they run.
+        macs_share: Provider to its part of the multiply-accumulates, 0 to 1.
     """
 
     file: str
@@ -72,12 +74,15 @@ class Audit:
     explanation: str
     machine: Machine
     versions: Mapping[str, str]
+    assignment: Mapping[str, int] = field(default_factory=dict[str, int])
+    macs_share: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 def audit(
     model: Path | ModelProto,
     *,
     provider: str = "cpu",
+    options: Mapping[str, str] | None = None,
     threads: int = 1,
     feeds: Feeds | None = None,
     images: Sequence[InputSpec] = (),
@@ -90,6 +95,7 @@ def audit(
     Args:
         model: The file, or its content.
         provider: Execution provider.
+        options: Its options.
         threads: Threads of one run.
         feeds: One array for each input; random ones of the declared shapes by default.
         images: Sizes of inputs that the file leaves open; by default what its own spec says.
@@ -103,13 +109,13 @@ def audit(
         GateError: The provider is there but does not start.
     """
     content = with_names(load_onnx(model) if isinstance(model, Path) else model)
-    session = _session(model, provider, threads)
+    session = _session(model, provider, options, threads)
     spec = read_spec(content)
     given = feeds or random_feeds(session.inputs, images or (spec.inputs if spec else ()))
     session.run(given)  # feeds that do not fit are told apart from a model that fails
     latency = measure(partial(session.run, given), _TIMING)
     count = runs if runs is not None else int(np.clip(_PROFILE_SECONDS * 1e3 / latency.p50_ms, _FEWEST_RUNS, _MOST_RUNS))
-    profiled = profile(content, given, provider=provider, threads=threads, runs=count)
+    profiled = profile(content, given, provider=session.provider, options=options, threads=threads, runs=count)
     nodes = executed_nodes(content, profiled, latency.p50_ms * 1e3)
     peak = machine_peak(threads) if session.provider == "cpu" else None
     macs = sum(node.macs for node in nodes)
@@ -136,15 +142,25 @@ def audit(
         explanation=explain(nodes, findings, latency_ms=latency.p50_ms, threads=threads, peak=peak, provider=session.provider),
         machine=machine(),
         versions=versions(),
+        assignment=session.placement.nodes,
+        macs_share=_macs_share(nodes),
     )
 
 
-def _session(model: Path | ModelProto, provider: str, threads: int) -> Session:
+def _session(model: Path | ModelProto, provider: str, options: Mapping[str, str] | None, threads: int) -> Session:
     if isinstance(model, Path):
-        return open_session(model, provider=provider, threads=threads, allow_fallback=True)
-    if provider == "cpu":
+        return open_session(model, provider=provider, options=options, threads=threads, allow_fallback=True)
+    if provider == "cpu" and not options:
         return open_model(model, threads=threads)
-    return open_session(model.SerializeToString(), provider=provider, threads=threads, allow_fallback=True)
+    return open_session(model.SerializeToString(), provider=provider, options=options, threads=threads, allow_fallback=True)
+
+
+def _macs_share(nodes: Sequence[Executed]) -> dict[str, float]:
+    macs: dict[str, int] = {}
+    for node in nodes:
+        macs[node.provider] = macs.get(node.provider, 0) + node.macs
+    total = sum(macs.values())
+    return {name: count / total for name, count in macs.items()} if total else {}
 
 
 def _placement(nodes: Sequence[Executed]) -> dict[str, int]:

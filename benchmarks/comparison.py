@@ -13,9 +13,10 @@ from ..data.splits import Split
 from ..runtime.errors import ConfigError, ModelError
 from ..runtime.files import sha256
 from ..runtime.preprocess import prepare_feeds
-from ..runtime.session import open_session
+from ..runtime.session import Session, open_session
 from ..runtime.spec import ModelSpec
 from .accuracy import Feeds, count
+from .duty_cycle import DutyCycle, measure_duty_cycle
 from .latency import Comparison, Timing, images_per_second, measure_interleaved
 from .records import Record, machine, versions
 
@@ -34,6 +35,8 @@ class Candidate:
         provider: Execution provider, or `torch`.
         threads: Threads of one call.
         placement: Provider to number of nodes that it runs.
+        profile: Session profile; empty for `torch`.
+        fallback_allowed: Whether nodes were allowed to run on the CPU instead of the provider.
     """
 
     path: Path
@@ -43,6 +46,8 @@ class Candidate:
     provider: str
     threads: int
     placement: Mapping[str, int] = field(default_factory=dict[str, int])
+    profile: str = ""
+    fallback_allowed: bool = False
 
 
 def open_candidate(
@@ -62,7 +67,20 @@ def open_candidate(
         ProviderError: The provider is unknown or not installed.
         GateError: The provider does not run the nodes.
     """
-    session = open_session(path, provider=provider, threads=threads, options=options)
+    return as_candidate(path, open_session(path, provider=provider, threads=threads, options=options), describe)
+
+
+def as_candidate(path: Path, session: Session, describe: Describe = lambda known: known) -> Candidate:
+    """Make a loaded ONNX file ready for measuring.
+
+    Args:
+        path: The file.
+        session: The file, loaded.
+        describe: From what the file says about itself, or None, to what it expects.
+
+    Raises:
+        ModelError: Nothing says what the file expects.
+    """
     known = describe(session.spec)
     if known is None:
         raise ModelError(
@@ -70,8 +88,17 @@ def open_candidate(
             path,
             "give --input-size, and --mean, --std or --scale where they are not ImageNet's",
         )
-
-    return Candidate(path, session.fit(known), session.predict, session.predict, session.provider, session.threads, session.placement.nodes)
+    return Candidate(
+        path,
+        session.fit(known),
+        session.predict,
+        session.predict,
+        session.provider,
+        session.threads,
+        session.placement.nodes,
+        session.profile,
+        session.placement.fallback_allowed,
+    )
 
 
 def compare(
@@ -80,6 +107,7 @@ def compare(
     *,
     batch: int = 32,
     timing: Timing | None = None,
+    frames_per_s: float | None = None,
     split: str = "test",
     data_fingerprint: str = "",
     done: Callable[[int], None] = lambda _images: None,
@@ -91,6 +119,7 @@ def compare(
         images: What they are scored on; without labels the records have no accuracy.
         batch: Images in a call of the throughput run.
         timing: How long to measure.
+        frames_per_s: Measure what a frame costs at this pace, too; None leaves it out.
         split: Name of the images' split, kept in the records.
         data_fingerprint: Kept in the records.
         done: Told after each evaluated batch how many images it had.
@@ -105,6 +134,7 @@ def compare(
     accuracies = [count(one.predict, images, one.spec, done=done).result() if labelled else None for one in candidates]
     single = _interleaved(candidates, images, 1, timing)
     many = _interleaved(candidates, images, batch, timing)
+    paced = _paced(candidates, images, frames_per_s) if frames_per_s else {}
     where, installed = machine(), versions()
     return [
         Record(
@@ -123,15 +153,25 @@ def compare(
             placement=one.placement,
             data_fingerprint=data_fingerprint,
             split=split,
+            profile=one.profile,
+            fallback_allowed=one.fallback_allowed,
+            duty_cycle=paced.get(name),
         )
         for one, accuracy, name in zip(candidates, accuracies, single.latency, strict=True)
     ]
 
 
+def _paced(candidates: Sequence[Candidate], images: Split, frames_per_s: float) -> dict[str, DutyCycle]:
+    return measure_duty_cycle(_calls(candidates, images, 1), frames_per_s=frames_per_s)
+
+
+def _calls(candidates: Sequence[Candidate], images: Split, batch: int) -> dict[str, Callable[[], object]]:
+    return {f"{number}: {one.path.name}": partial(one.timed, _first(images, batch, one.spec)) for number, one in enumerate(candidates)}
+
+
 def _interleaved(candidates: Sequence[Candidate], images: Split, batch: int, timing: Timing | None) -> Comparison:
     """Time all candidates on the same first images."""
-    calls = {f"{number}: {one.path.name}": partial(one.timed, _first(images, batch, one.spec)) for number, one in enumerate(candidates)}
-    return measure_interleaved(calls, timing)
+    return measure_interleaved(_calls(candidates, images, batch), timing)
 
 
 def _first(images: Split, count: int, spec: ModelSpec) -> Feeds:

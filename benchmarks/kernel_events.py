@@ -63,6 +63,7 @@ def open_ort(
     profile_in: Path | None = None,
     save_to: Path | None = None,
     optimise: bool = True,
+    options: Mapping[str, str] | None = None,
 ) -> "InferenceSession":
     """Open a session for measuring kernels.
 
@@ -73,6 +74,7 @@ def open_ort(
         profile_in: Folder for the profile; none is taken without.
         save_to: Where the optimised graph goes, its weights into a file beside it, so that protobuf's limit of 2 GiB does not matter.
         optimise: Let ONNX Runtime rewrite the graph.
+        options: Options of the provider.
 
     Raises:
         ModelError: ONNX Runtime refuses the model, or cannot save what a provider has compiled.
@@ -91,7 +93,7 @@ def open_ort(
         settings.optimized_model_filepath = str(save_to)
         settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", f"{save_to.stem}.data")
         settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", str(_INLINE_BYTES))
-    names = [provider.ort_name] if provider.name == "cpu" else [provider.ort_name, "CPUExecutionProvider"]
+    names = [(provider.ort_name, dict(options or {})), *([("CPUExecutionProvider", {})] if provider.name != "cpu" else [])]
     try:
         return onnxruntime.InferenceSession(str(path), settings, providers=names, enable_fallback=0, read_config_from_model=0)
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own

@@ -108,8 +108,16 @@ def measure_interleaved(calls: Mapping[str, Call], timing: Timing | None = None,
     first = next(iter(medians.values()))
     return Comparison(
         {name: _latency(np.concatenate(own)) for name, own in blocks.items()},
-        {name: _speedup(first / own) for name, own in medians.items()},
+        {name: spread_of(first / own) for name, own in medians.items()},
     )
+
+
+def spread_of(ratios: npt.ArrayLike) -> Speedup:
+    """Return the median of one ratio a round, and where 95 % of the medians of resampled rounds lie."""
+    ratios = np.asarray(ratios, np.float64)
+    picks = np.random.default_rng(0).integers(len(ratios), size=(_RESAMPLES, len(ratios)))
+    low, high = np.percentile(np.median(ratios[picks], axis=1), (2.5, 97.5)).tolist()
+    return Speedup(float(np.median(ratios)), low, high)
 
 
 def images_per_second(latency: Latency, batch: int) -> float:
@@ -143,10 +151,3 @@ def _block(call: Call, runs: int, clock: Clock) -> npt.NDArray[np.float64]:
 def _latency(times_ms: npt.NDArray[np.float64]) -> Latency:
     p50, p90, p99 = np.percentile(times_ms, (50, 90, 99)).tolist()
     return Latency(p50, p90, p99, float(times_ms.min()), len(times_ms))
-
-
-def _speedup(ratios: npt.NDArray[np.float64]) -> Speedup:
-    """Return the median of one ratio a round, and where 95 % of the medians of resampled rounds lie."""
-    picks = np.random.default_rng(0).integers(len(ratios), size=(_RESAMPLES, len(ratios)))
-    low, high = np.percentile(np.median(ratios[picks], axis=1), (2.5, 97.5)).tolist()
-    return Speedup(float(np.median(ratios)), low, high)

@@ -1,7 +1,7 @@
 """What ONNX Runtime really executes, and how long each node's kernel takes, from its own optimiser and profiler."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,7 +74,15 @@ def profile_nodes(model: ModelProto, feeds: Feeds, *, threads: int = 1, runs: in
     return {one.name: one for one in profile(model, feeds, threads=threads, runs=runs).times}
 
 
-def profile(model: ModelProto, feeds: Feeds, *, provider: str = "cpu", threads: int = 1, runs: int = 30) -> Profile:
+def profile(
+    model: ModelProto,
+    feeds: Feeds,
+    *,
+    provider: str = "cpu",
+    options: Mapping[str, str] | None = None,
+    threads: int = 1,
+    runs: int = 30,
+) -> Profile:
     """Run a model under ONNX Runtime's profiler and keep the graph that its optimiser made.
 
     Each node's time is the mean of the middle half of its runs, as robust as the median but without its steps: the profiler counts whole
@@ -84,6 +92,7 @@ def profile(model: ModelProto, feeds: Feeds, *, provider: str = "cpu", threads: 
         model: What to run; it is not changed.
         feeds: One array for each input.
         provider: Execution provider.
+        options: Its options.
         threads: Threads of the intra-op pool.
         runs: How often to run it.
 
@@ -96,7 +105,7 @@ def profile(model: ModelProto, feeds: Feeds, *, provider: str = "cpu", threads: 
         raise ConfigError("profiling needs at least one run", runs, "30 is the usual choice")
     chosen = find_provider(provider)
     with TemporaryDirectory(prefix="edgerec-profile-", ignore_cleanup_errors=True) as name:  # Windows may hold a file a moment longer
-        events, optimised = _record(with_names(model), Path(name), chosen, threads, feeds, runs)
+        events, optimised = _record(with_names(model), Path(name), chosen, options, threads, feeds, runs)
     start, step = _profiler_us() if chosen.name == "cpu" else (0.0, 0.0)
     grouped: dict[tuple[str, str], list[KernelEvent]] = {}
     for event in events:
@@ -127,15 +136,15 @@ def _unused(name: str, taken: set[str]) -> str:
 
 
 def _record(
-    model: ModelProto, folder: Path, provider: Provider, threads: int, feeds: Feeds, runs: int
+    model: ModelProto, folder: Path, provider: Provider, options: Mapping[str, str] | None, threads: int, feeds: Feeds, runs: int
 ) -> tuple[list[KernelEvent], ModelProto | None]:
     """Return the kernel calls and the optimised graph; no graph where a provider's compiled nodes cannot be saved."""
     path, target = folder / "model.onnx", folder / "optimised.onnx"
     save_onnx(model, path)
     try:
-        session = open_ort(path, provider, threads, profile_in=folder, save_to=target)
+        session = open_ort(path, provider, threads, profile_in=folder, save_to=target, options=options)
     except ModelError:
-        session = open_ort(path, provider, threads, profile_in=folder)
+        session = open_ort(path, provider, threads, profile_in=folder, options=options)
     events = record(session, feeds, runs)
     return events, onnx.load(target, load_external_data=False) if target.is_file() else None
 

@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 from ..runtime.cores import usable_cores
 from ..runtime.errors import DataError
 from .accuracy import Accuracy
+from .duty_cycle import DutyCycle
 from .latency import Latency, Speedup
 
 T = TypeVar("T")
@@ -74,6 +75,9 @@ class Record:
         placement: Provider to number of nodes that it runs.
         data_fingerprint: Hash of the data set.
         split: Which of its splits was scored.
+        profile: Session profile; empty for `torch`.
+        fallback_allowed: Whether nodes were allowed to run on the CPU instead of the provider.
+        duty_cycle: What a frame costs at a fixed pace; None when it was not measured.
     """
 
     file: str
@@ -91,6 +95,9 @@ class Record:
     placement: Mapping[str, int] = field(default_factory=dict[str, int])
     data_fingerprint: str = ""
     split: str = "test"
+    profile: str = ""
+    fallback_allowed: bool = False
+    duty_cycle: DutyCycle | None = None
 
     def to_json(self) -> str:
         """Return the one JSON form, with sorted keys."""
@@ -107,14 +114,20 @@ class Record:
             raw = cast("dict[str, object]", _frozen(json.loads(text)))
             if raw.pop("schema_version") != SCHEMA_VERSION:
                 raise DataError("the record has a schema this version cannot read", text[:80], "update edgerec")
-            return _built(cls, raw | {key: _built(part, raw[key]) for key, part in _PARTS.items() if raw[key]})
+            return _built(cls, raw | {key: _built(part, raw[key]) for key, part in _PARTS.items() if raw.get(key)})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(
                 "this is not a benchmark record", f"{text[:80]!r} ({error})", "give what `edgerec bench --json` wrote"
             ) from error
 
 
-_PARTS: dict[str, Callable[..., object]] = {"accuracy": Accuracy, "latency": Latency, "machine": Machine, "speedup": Speedup}
+_PARTS: dict[str, Callable[..., object]] = {
+    "accuracy": Accuracy,
+    "duty_cycle": DutyCycle,
+    "latency": Latency,
+    "machine": Machine,
+    "speedup": Speedup,
+}
 
 
 def machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> Machine:

@@ -5,7 +5,7 @@ from importlib.metadata import version as installed
 import typer
 
 from ..runtime.errors import ConfigError, EdgerecError
-from . import bench, cache, demo, diff, distill, export, inspect, predict, prune, quantize, train
+from . import bench, cache, demo, diff, distill, export, inspect, pack, predict, prune, quantize, train
 from .console import print_error
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command(epilog=quantize.EXAMPLE)(quantize.quantize)
 app.command(epilog=bench.EXAMPLE)(bench.bench)
 app.command(epilog=diff.EXAMPLE)(diff.diff)
 app.command(epilog=inspect.EXAMPLE)(inspect.inspect)
+app.command(epilog=pack.EXAMPLE)(pack.pack)
 app.command(epilog=predict.EXAMPLE)(predict.predict)
 app.command(epilog=demo.EXAMPLE)(demo.demo)
 app.command(epilog=cache.EXAMPLE)(cache.cache)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
-from .console import print_json, print_table, progress_bar, say
+from .console import print_json, print_table, progress_bar, say, tell_placement
 
 if TYPE_CHECKING:
     from ..benchmarks.comparison import Candidate
@@ -25,6 +25,12 @@ def bench(
     data: options.Data,
     provider: Annotated[list[str], typer.Option("--provider", help="Execution provider; may be given more than once.")] = ["cpu"],  # noqa: B006
     provider_option: options.ProviderOption = [],  # noqa: B006  # Typer copies list defaults
+    profile: options.Profile = "latency",
+    min_on_provider: options.MinOnProvider = 0.9,
+    allow_fallback: options.AllowFallback = False,
+    frames_per_s: Annotated[
+        float | None, typer.Option("--frames-per-s", min=0.1, help="Measure the CPU time of a frame, too, at this many frames a second.")
+    ] = None,
     split: Annotated[str, typer.Option("--split", help="Images to score: test, validation, calibration or train.")] = "test",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images in a call of the throughput run.")] = 32,
     factory: options.Factory = [],  # noqa: B006
@@ -42,8 +48,9 @@ def bench(
     quiet: options.Quiet = False,
 ) -> None:
     """Measure size, accuracy with its interval, latency percentiles and throughput."""
-    from ..benchmarks.comparison import compare, open_candidate
+    from ..benchmarks.comparison import as_candidate, compare
     from ..runtime.providers import parse_options
+    from ..runtime.session import open_session
     from ..runtime.spec import ModelSpec
     from .sources import check_labels, open_images, tell_skipped
 
@@ -54,20 +61,31 @@ def bench(
     def filled(name: str) -> "Callable[[ModelSpec | None], ModelSpec | None]":
         return lambda known: foreign.fill(known, name) or fed_by_name
 
+    settings = parse_options(provider_option)
     candidates: list[Candidate] = []
     for file in files:
         if file.suffix == ".safetensors":
             candidates.append(eager_candidate(file, threads, factory))
             continue
-        settings = parse_options(provider_option)
-        candidates.extend(
-            open_candidate(file, provider=name, threads=threads, options=settings, describe=filled(file.name)) for name in provider
-        )
+        for name in provider:
+            session = open_session(
+                file,
+                provider=name,
+                profile=profile,
+                threads=threads,
+                options=settings,
+                allow_fallback=allow_fallback,
+                min_on_provider=min_on_provider,
+            )
+            tell_placement(session, quiet=quiet)
+            candidates.append(as_candidate(file, session, filled(file.name)))
     for one in candidates:
         check_labels(one.spec, images, one.path.name)
     chosen = images.split(split)
     with progress_bar("score", len(chosen) * len(candidates), quiet=quiet) as bar:
-        records = compare(candidates, chosen, batch=batch, split=split, data_fingerprint=images.fingerprint, done=bar.advance)
+        records = compare(
+            candidates, chosen, batch=batch, frames_per_s=frames_per_s, split=split, data_fingerprint=images.fingerprint, done=bar.advance
+        )
     tell_skipped(chosen, quiet=quiet)
     show_records(records, quiet=quiet or json)
     if json:
@@ -77,12 +95,27 @@ def bench(
 def show_records(records: "Sequence[Record]", *, quiet: bool = False) -> None:
     """Print the table, and on which machine it was measured."""
     print_table("", COLUMNS, [row_of(record) for record in records], quiet=quiet)
+    show_duty_cycles(records, quiet=quiet)
     first = records[0]
     told = ", ".join(f"{name} {version}" for name, version in first.versions.items())
     wide = ", ".join(first.machine.instructions)
     scored = f"scored on {first.accuracy.images:,} {first.split} images; " if first.accuracy else ""
     timed = f"{first.threads} thread(s), one image for p50 to p99, {first.batch} for images/s, speed-up of p50"
     say(f"{scored}{timed}; {first.machine.cpu}, {first.machine.cores} cores ({wide}); {told}", quiet=quiet)
+
+
+def show_duty_cycles(records: "Sequence[Record]", *, quiet: bool = False) -> None:
+    """Print what a frame costs at a fixed pace, where that was measured."""
+    paced = [(record, record.duty_cycle) for record in records if record.duty_cycle]
+    if not paced or quiet:
+        return
+    print()
+    columns = ["model", "on", "profile", "CPU ms a frame", "p50 ms", "late frames"]
+    rows = [
+        [one.file, one.provider, one.profile, f"{duty.cpu_ms:.3f}", f"{duty.p50_ms:.3f}", f"{duty.late} of {duty.frames}"]
+        for one, duty in paced
+    ]
+    print_table(f"at {paced[0][1].frames_per_s:g} frames/s", columns, rows)
 
 
 def row_of(record: "Record") -> list[str]:

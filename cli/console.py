@@ -7,8 +7,12 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING
 
 from ..runtime.errors import EdgerecError
+
+if TYPE_CHECKING:
+    from ..runtime.session import Session
 
 
 def print_error(error: EdgerecError) -> None:
@@ -55,6 +59,18 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 def _width() -> int:
     """Return the terminal's columns; a pipe or a file takes lines of any length."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000
+
+
+def tell_placement(session: "Session", *, quiet: bool = False) -> None:
+    """Say, on stderr, what `auto` chose and why, and which nodes fell back to the CPU."""
+    if choice := session.choice:
+        measured = ", ".join(f"{name} {ms:.3f} ms" for name, ms in choice.p50_ms.items()) or "the only one here"
+        say(f"auto chose {choice.provider}: {measured}", quiet=quiet)
+        for name, reason in choice.skipped.items():
+            say(f"auto skipped {name}: {reason}", quiet=quiet)
+    nodes = session.placement.nodes
+    if session.provider != "cpu" and (fallen := nodes.get("CPUExecutionProvider")):
+        say(f"{fallen} of {sum(nodes.values())} nodes run on the CPU instead of {session.provider}", quiet=quiet)
 
 
 class Bar:

@@ -27,6 +27,9 @@ _WIDEST = 100  # columns of running text; longer lines are hard to read
 def inspect(
     file: Annotated[Path, typer.Argument(help="An ONNX file: float, int8, yours or another tool's.")],
     provider: options.Provider = "cpu",
+    provider_option: options.ProviderOption = [],  # noqa: B006  # Typer copies list defaults
+    min_on_provider: options.MinOnProvider = 0.9,
+    allow_fallback: options.AllowFallback = False,
     input_size: options.InputSize = None,
     layout: options.Layout = None,
     nodes: Annotated[int, typer.Option("--nodes", min=0, help="Rows of the table of nodes; 0 shows all.")] = 15,
@@ -39,11 +42,19 @@ def inspect(
     from ..graph.file import load_onnx, read_spec
     from ..runtime.cores import usable_cores
     from ..runtime.errors import ProviderError
+    from ..runtime.placement import Placement, check_placement
+    from ..runtime.providers import known_provider, parse_options
 
     model = load_onnx(file)
     spec = options.Foreign(input_size=input_size, layout=layout).fill(read_spec(model), file.name)
     try:
-        result = audit(file, provider=provider, threads=threads or usable_cores(), images=spec.inputs if spec else ())
+        result = audit(
+            file,
+            provider=provider,
+            options=parse_options(provider_option),
+            threads=threads or usable_cores(),
+            images=spec.inputs if spec else (),
+        )
     except ProviderError:
         from ..benchmarks.file_findings import file_findings
 
@@ -55,6 +66,8 @@ def inspect(
     if json:
         print_json(result)
     show_audit(result, nodes, quiet=quiet or json)
+    if not allow_fallback and (chosen := known_provider(result.provider)):
+        check_placement(Placement(result.assignment), chosen, min_on_provider)  # after the report: it shows which nodes, and why
 
 
 def show_audit(result: "Audit", rows: int, *, quiet: bool = False) -> None:
@@ -73,7 +86,8 @@ def show_audit(result: "Audit", rows: int, *, quiet: bool = False) -> None:
     print()
     show_findings(result.findings)
     told = ", ".join(f"{name} {version}" for name, version in result.versions.items())
-    where = ", ".join(f"{count} on {name}" for name, count in result.placement.items())
+    shares = {name: f" ({share:.0%} of the MACs)" for name, share in result.macs_share.items() if mixed}
+    where = ", ".join(f"{count} on {name}{shares.get(name, '')}" for name, count in result.placement.items())
     say(f"{where}; {result.threads} thread(s), {result.batch} image(s); {result.machine.cpu}; {told}")
 
 

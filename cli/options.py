@@ -23,7 +23,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of weights, order and augmentation; the splits of the data do not depend on it.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads; by default every core this process may use.")]
-Provider = Annotated[str, typer.Option("--provider", help="Execution provider: cpu, cuda, openvino ... or ONNX Runtime's own name.")]
+Provider = Annotated[
+    str, typer.Option("--provider", help="Execution provider: cpu, cuda, openvino ..., ONNX Runtime's own name, plugin:NAME=PATH, or auto.")
+]
+Profile = Annotated[
+    str, typer.Option("--profile", help="How a session uses the machine: latency, throughput, camera (sleeps between frames), low-memory.")
+]
+MinOnProvider = Annotated[
+    float, typer.Option("--min-on-provider", min=0, max=1, help="Smallest share of nodes that the provider must run, 0 to 1.")
+]
+AllowFallback = Annotated[bool, typer.Option("--allow-fallback", help="Accept that nodes run on the CPU instead of the provider.")]
 ProviderOption = Annotated[
     list[str], typer.Option("--provider-option", help="key=value, passed to the provider; may be given more than once.")
 ]

@@ -88,7 +88,7 @@ def quantize(
     options.check_output(output, model)
     foreign = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores)
     if precision != "int8":
-        _write_float(model, output, _checked_precision(precision), quiet=quiet)
+        _write_float(model, output, _checked_precision(precision), kernel_times, quiet=quiet)
         return
     config = Quantization(
         method=method,  # type: ignore[arg-type]  # the record checks it
@@ -233,24 +233,28 @@ def _checked_precision(text: str) -> str:
     return text
 
 
-def _write_float(source: Path, output: Path, precision: str, *, quiet: bool) -> None:
-    """Write the model in plain form, in 32 or in 16 bits."""
+def _write_float(source: Path, output: Path, precision: str, kernel_times: Path | None, *, quiet: bool) -> None:
+    """Write the model in plain form, in 32 bits shaped for the kernels, or in 16."""
+    from ..compress.quantization.float_shaping import fastest_float
     from ..graph.cleanup import normalise
+    from ..graph.copying import size_of
     from ..graph.file import load_onnx, read_spec, save_onnx, with_spec
     from ..graph.precision import half_precision
 
+    times = _times(kernel_times)
     model = load_onnx(source)
-    plain = normalise(model).model
-    notes: tuple[str, ...] = ()
     if precision == "fp16":
-        half = half_precision(plain)
+        half = half_precision(normalise(model).model)
         plain, notes = half.model, half.notes
+    else:
+        shaped = fastest_float(model, times)
+        plain, notes = shaped.model, (*(f"{one.what}: {', '.join(one.nodes)}" for one in shaped.rewrites), *shaped.notes)
     if (spec := read_spec(model)) is not None:
         plain = with_spec(plain, replace(spec, provenance=spec.provenance.after("convert", precision=precision)))
     save_onnx(plain, output)
     for note in notes:
         say(note, quiet=quiet)
-    say(f"{model.ByteSize() / 1e3:.1f} -> {plain.ByteSize() / 1e3:.1f} kB, {precision}: {output}", quiet=quiet)
+    say(f"{size_of(model) / 1e3:.1f} -> {size_of(plain) / 1e3:.1f} kB, {precision}: {output}", quiet=quiet)
 
 
 def _feeds(images: "Split", spec: "ModelSpec", bar: Bar) -> "Iterator[dict[str, np.ndarray]]":

@@ -1,9 +1,11 @@
 """The user's own `.npz` files."""
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -58,14 +60,32 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[np.generic]]:
             loaded = np.load(file, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise DataError("the file is a single array, not an .npz", path, "store it with numpy.savez_compressed")
-            return {key: loaded[key] for key in loaded.files}
+            arrays = {key: loaded[key] for key in loaded.files}
+            if damaged := [
+                key for key, array in arrays.items() if isinstance(cast("object", array), bytes)
+            ]:  # what numpy gives without the magic number
+                raise DataError("the .npz is damaged", f"{path}: {damaged[0]!r} is no array", "make or download it again")
+            return arrays
     except FileNotFoundError as error:
         raise DataError("the .npz does not exist", path, "check the path") from error
     except ValueError as error:  # what numpy says to an object array, and to a file that is neither .npy nor .npz
         raise DataError(
             "the .npz cannot be read without running code from it, or is damaged", path, "store plain arrays, no objects"
         ) from error
-    except (OSError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
+    # The header of an array is Python's own notation: a damaged one does not parse, or not even into tokens.
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        SyntaxError,
+        tokenize.TokenError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        MemoryError,
+    ) as error:
         raise DataError("the .npz is damaged", f"{path} ({error})", "make or download it again") from error
 
 

@@ -1,4 +1,4 @@
-"""From PyTorch to a file for a device."""
+"""From PyTorch to a file for a device; packing needs no torch."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .exporter import Exported as Exported
     from .exporter import to_onnx as to_onnx
+    from .packing import PackedFile as PackedFile
+    from .packing import Packing as Packing
+    from .packing import pack as pack
 
-_HOMES = {"Exported": "exporter", "to_onnx": "exporter"}
+_HOMES = {"Exported": "exporter", "PackedFile": "packing", "Packing": "packing", "pack": "packing", "to_onnx": "exporter"}
 
-__all__ = ["Exported", "to_onnx"]
+__all__ = ["Exported", "PackedFile", "Packing", "pack", "to_onnx"]
 
 
 def __getattr__(name: str) -> object:

@@ -20,6 +20,7 @@ from .patterns import spell_for_kernels_
 from .random_inputs import Feeds
 from .reference import Reference
 from .refusals import refuse_quantized, refuse_unknown_domains
+from .sequences import untype_sequences_
 from .versions import LEAST_OPSET, opset_of, pin_versions
 
 Rewrite = Callable[[ModelProto], ModelProto | None]
@@ -94,7 +95,7 @@ def _edited(rule: Callable[[ir.Model], bool]) -> Rewrite:
         if not rule(copy):
             return None
         passes.RemoveUnusedNodesPass()(copy)
-        return ir.to_proto(copy)
+        return untype_sequences_(ir.to_proto(copy))
 
     return rewrite
 
@@ -105,7 +106,7 @@ def _passed(*steps: ir.passes.InPlacePass) -> Rewrite:
     def rewrite(model: ModelProto) -> ModelProto | None:
         copy = ir.from_proto(copy_model(model))  # onnx_ir keeps the tensors it is given, and writes new names into them
         modified = [step(copy).modified for step in steps]
-        return ir.to_proto(copy) if any(modified) else None
+        return untype_sequences_(ir.to_proto(copy)) if any(modified) else None
 
     return rewrite
 

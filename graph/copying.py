@@ -25,6 +25,12 @@ def copy_model(model: ModelProto, keep: Callable[[TensorProto], bool] = lambda t
     return copy
 
 
+def size_of(model: ModelProto) -> int:
+    """Return the size of a model in bytes, short of a few bytes a tensor: protobuf counts by serializing, which 2 GiB refuse."""
+    rest = copy_model(model, keep=lambda tensor: False)
+    return rest.ByteSize() + sum(tensor.ByteSize() for tensor in model.graph.initializer)
+
+
 def put_field(message: ModelProto | GraphProto, name: str, value: object) -> None:
     """Copy the value of a field, of whatever kind that is, into a message."""
     target = getattr(message, name)

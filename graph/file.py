@@ -12,7 +12,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from ..runtime.errors import ModelError
 from ..runtime.files import check_writable, replacing
 from ..runtime.spec import METADATA_KEY, ModelSpec
-from .copying import put_field
+from .copying import copy_model, put_field
 
 # Opset 17 runs on ONNX Runtime 1.12 (2022) and TensorRT 8.5 (JetPack 5); torch's exporter writes 18. onnxscript's converter goes from
 # 18 to 17 for no graph with a Pad or a ReduceMean, that is for no residual and no pooled network (torch 2.13, onnxscript 0.7), so
@@ -124,8 +124,7 @@ def read_spec(model: ModelProto) -> ModelSpec | None:
 
 def with_spec(model: ModelProto, spec: ModelSpec) -> ModelProto:
     """Return a copy of the model whose metadata holds `spec` in place of any older one."""
-    copy = ModelProto()
-    copy.CopyFrom(model)
+    copy = copy_model(model)
     kept = [prop for prop in model.metadata_props if prop.key != METADATA_KEY]
     del copy.metadata_props[:]
     copy.metadata_props.extend(kept)

@@ -10,6 +10,7 @@ import onnx_ir.passes.common as passes
 from onnx import ModelProto
 
 from ..runtime.errors import ConfigError, ModelError
+from .copying import copy_model
 from .execution import Feeds, open_model
 from .naming import name_nodes_
 from .refusals import refuse_quantized
@@ -75,8 +76,7 @@ def half_precision(model: ModelProto, feeds: Feeds | None = None, *, keep_float:
         DataError: `feeds` do not fit the model.
     """
     refuse_quantized(model)
-    copy = ModelProto()
-    copy.CopyFrom(model)  # onnx_ir names tensors inside the message that they came from
+    copy = copy_model(model)  # onnx_ir names tensors inside the message that they came from
     graph_model = ir.from_proto(copy)
     graph = graph_model.graph
     passes.RemoveInitializersFromInputsPass()(graph_model)

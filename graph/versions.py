@@ -28,7 +28,7 @@ def pin_versions(model: ModelProto) -> ModelProto | None:
     """
     version = opset_of(model)
     if version < OPSET:
-        pinned = _raised(model)
+        pinned = raised(model, OPSET)
     else:
         edited = ir.from_proto(copy_model(model))
         pinned = ir.to_proto(edited) if version > OPSET and lower_opset_(edited) else copy_model(model)
@@ -37,14 +37,18 @@ def pin_versions(model: ModelProto) -> ModelProto | None:
     return pinned if (opset_of(pinned), pinned.ir_version) != (version, model.ir_version) else None
 
 
-def _raised(model: ModelProto) -> ModelProto:
-    """Convert upwards; the weights stay behind, because the converter takes no more than 2 GiB, and are put back."""
+def raised(model: ModelProto, version: int) -> ModelProto:
+    """Return the model in a later opset; the weights stay behind, because the converter takes no more than 2 GiB, and are put back.
+
+    Raises:
+        RuntimeError: onnx cannot convert an operator.
+    """
     weights = [tensor for tensor in model.graph.initializer if tensor.ByteSize() > _LARGE_BYTES]
     heavy = {tensor.name for tensor in weights}
     light = copy_model(model, keep=lambda tensor: tensor.name not in heavy)
     light.ir_version = IR_VERSION
     light.graph.input.extend(onnx.helper.make_tensor_value_info(one.name, one.data_type, one.dims) for one in weights)
-    converted = convert_version(light, OPSET)
+    converted = convert_version(light, version)
     inputs = [value for value in converted.graph.input if value.name not in heavy]
     del converted.graph.input[:]
     converted.graph.input.extend(inputs)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .errors import ModelError as ModelError
     from .errors import OutputError as OutputError
     from .errors import ProviderError as ProviderError
-    from .recognizer import Prediction as Prediction
     from .recognizer import Recognizer as Recognizer
+    from .scores import Prediction as Prediction
     from .session import Session as Session
     from .session import open_session as open_session
     from .spec import InputSpec as InputSpec
@@ -28,7 +28,7 @@ _HOMES = {
     "ModelError": "errors",
     "ModelSpec": "spec",
     "OutputError": "errors",
-    "Prediction": "recognizer",
+    "Prediction": "scores",
     "Provenance": "spec",
     "ProviderError": "errors",
     "Recognizer": "recognizer",

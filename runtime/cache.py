@@ -6,7 +6,6 @@ other files in it: only what was written by us, as the names tell, is ever liste
 """
 
 import contextlib
-import hashlib
 import os
 import re
 import sys
@@ -21,9 +20,9 @@ LIMIT_VARIABLE = "EDGEREC_CACHE_LIMIT_MB"
 DEFAULT_LIMIT_MB = 4096
 
 DOWNLOADS = "data"  # written by data/download.py, under their own names
-KINDS = (DOWNLOADS, "teacher-logits", "kernel-times", "peak")
+KINDS = (DOWNLOADS, "teacher-logits", "kernel-times", "peak", "optimised-graphs", "file-hashes", "auto")
 
-_STORED = re.compile(r"[0-9a-f]{32}")  # the names that `path_of` gives
+STORED = re.compile(r"[0-9a-f]{32}")  # the names that `path_of` gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +56,19 @@ def path_of(kind: str, key: str) -> Path:
     Raises:
         ConfigError: There is no such kind, so that nothing would ever list or remove the entry.
     """
+    import hashlib  # here and in the modules beside: 7 ms with OpenSSL, which a start without a cache saves
+
+    return folder_of(kind) / hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def folder_of(kind: str) -> Path:
+    """Return the folder of a kind; it may not exist.
+
+    Raises:
+        ConfigError: There is no such kind.
+    """
     _check(kind)
-    return cache_folder() / kind / hashlib.sha256(key.encode()).hexdigest()[:32]
+    return cache_folder() / kind
 
 
 def load(kind: str, key: str) -> bytes | None:
@@ -139,7 +149,7 @@ def _files(kind: str) -> list[Path]:
     folder = cache_folder() / kind
     if kind == DOWNLOADS:
         return [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file() and lock_of(path).is_file()]
-    return [path for path in folder.glob("*") if path.is_file() and _STORED.fullmatch(path.name)]
+    return [path for path in folder.glob("*") if path.is_file() and STORED.fullmatch(path.name)]
 
 
 def _remove(entry: Entry) -> int:

@@ -1,44 +1,26 @@
 """The only place that builds an `onnxruntime.InferenceSession` for use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from .cores import usable_cores
-from .errors import ConfigError, DataError, EdgerecError, GateError, ModelError
-from .providers import Provider, find_provider, load_onnxruntime
+from .errors import ConfigError, DataError, EdgerecError, ModelError
+from .loading import Request, first_line, load, ort_errors
+from .placement import Placement, check_placement
+from .plugins import resolve_provider
+from .profiles import find_profile, thread_count
+from .providers import AUTO
 from .spec import METADATA_KEY, ModelSpec
+from .tensors import Tensor, tensors
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from .auto import Choice
 
 Array = npt.NDArray[np.generic]
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """An input or output of a model: its name, its shape (a text is a free dimension), its type as ONNX Runtime writes it."""
-
-    name: str
-    shape: tuple[int | str | None, ...]
-    type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Which provider runs how many nodes, from ONNX Runtime's own assignment record (before it fuses nodes)."""
-
-    nodes: Mapping[str, int]
-
-    def share(self, provider: str) -> float:
-        """Return the fraction of nodes that run on the provider with this ONNX Runtime name."""
-        total = sum(self.nodes.values())
-        return self.nodes.get(provider, 0) / total if total else 0.0
 
 
 class Runnable(Protocol):
@@ -58,9 +40,12 @@ class Session:
         outputs: What it gives.
         spec: What the file says about itself; None for files that edgerec did not write.
         placement: Where its nodes run.
-        provider: The provider that was asked for.
+        provider: The provider that was asked for; with `auto`, the one that was chosen.
         threads: Threads of the intra-op pool.
         ort: The session underneath.
+        profile: Name of its profile, as in `runtime.profiles.PROFILES`.
+        from_cache: Whether its optimised graph came from the cache.
+        choice: What `auto` measured; None when a provider was named.
     """
 
     inputs: tuple[Tensor, ...]
@@ -70,6 +55,9 @@ class Session:
     provider: str
     threads: int
     ort: Runnable
+    profile: str = "latency"
+    from_cache: bool = False
+    choice: "Choice | None" = None
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model once.
@@ -86,7 +74,7 @@ class Session:
         """
         try:
             results = self.ort.run(None, dict(feeds))
-        except _ort_errors() as error:
+        except ort_errors() as error:
             raise self._explained(feeds, error) from error
         return {output.name: array for output, array in zip(self.outputs, results, strict=True)}
 
@@ -102,7 +90,7 @@ class Session:
         if set(feeds) != {one.name for one in self.inputs} or type(error).__name__ in ("InvalidArgument", "ValueError"):
             return DataError("the model refuses this input", given, f"it takes {wanted}")
         return ModelError(
-            "the model fails while it runs", f"{_first_line(error)}; input {given}", f"it takes {wanted}; export it again if that fits"
+            "the model fails while it runs", f"{first_line(error)}; input {given}", f"it takes {wanted}; export it again if that fits"
         )
 
     @property
@@ -135,108 +123,79 @@ def open_session(
     file: Path | bytes,
     *,
     provider: str = "cpu",
+    profile: str = "latency",
     threads: int | None = None,
     options: Mapping[str, str] | None = None,
     allow_fallback: bool = False,
     min_on_provider: float = 0.9,
     optimise: bool = True,
+    cache: bool = True,
 ) -> Session:
     """Load an ONNX file on one provider and prove that the provider runs it.
 
     Args:
         file: Path of the model, or its bytes.
-        provider: A name of `PROVIDERS`, or ONNX Runtime's own name for one.
-        threads: Threads of the intra-op pool; by default the cores this process may use.
+        provider: A name of `PROVIDERS`, or ONNX Runtime's own name for one; `plugin:NAME=PATH` for a library; `auto` for the fastest of
+            those that are there, measured once.
+        profile: A name of `PROFILES`: how the session uses the machine.
+        threads: Threads of one call; by default what the profile says.
         options: Options of the provider, as ONNX Runtime documents them.
-        allow_fallback: Accept that nodes run on the CPU instead.
-        min_on_provider: Smallest fraction of nodes that must run on the provider.
+        allow_fallback: Accept that nodes run on the CPU instead; recorded in the placement.
+        min_on_provider: Smallest fraction of nodes that must run on the provider, 0 to 1.
         optimise: Let ONNX Runtime rewrite the graph; without it every node computes what its operator says.
+        cache: Keep the rewritten graph of a file for the next start, where that is faster.
 
     Raises:
+        ConfigError: An argument is out of range or unknown.
         ModelError: The file is missing or damaged, or ONNX Runtime cannot run it.
-        ProviderError: The provider is unknown or not installed.
+        ProviderError: The provider is unknown, not installed, or lacks a library or a device.
         GateError: The provider is there but does not run the nodes.
     """
-    chosen = find_provider(provider)
-    if threads is not None and threads < 1:
-        raise ConfigError("threads must be at least 1", threads, "leave it out to use every core")
-    count = threads or usable_cores()
-    ort = _load(file, chosen, count, options or {}, optimise=optimise)
-    placement = Placement(_count_nodes(ort))
+    if not 0 <= min_on_provider <= 1:
+        raise ConfigError("the share of nodes on the provider is a fraction, 0 to 1", min_on_provider, "0.9 is the usual choice")
+    settings = find_profile(profile)
+    count = thread_count(settings, threads)
+    if provider.lower() == AUTO:
+        if options:
+            raise ConfigError("options belong to one provider", f"provider {AUTO}", "name the provider that they are for")
+        from .auto import choose_provider  # a start on a named provider is quicker without it
+
+        choice = choose_provider(file, settings, count, min_on_provider, optimise=optimise)
+        found = open_session(
+            file,
+            provider=choice.provider,
+            profile=profile,
+            threads=threads,
+            allow_fallback=allow_fallback,
+            min_on_provider=min_on_provider,
+            optimise=optimise,
+            cache=cache,
+        )
+        return replace(found, choice=choice)
+    chosen, devices = resolve_provider(provider)
+    request = Request(chosen, settings, count, options or {}, devices, optimise=optimise, cache=cache)
+    loaded = load(file, request)
+    placement = Placement(loaded.nodes, fallback_allowed=allow_fallback)
     if not allow_fallback:
-        _check_placement(ort.get_providers(), placement, chosen, min_on_provider)
-    text = ort.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if chosen.ort_name not in loaded.ort.get_providers():
+            from .diagnosis import why_not_started
+
+            raise why_not_started(chosen, request.options)
+        check_placement(placement, chosen, min_on_provider)
+    try:
+        text = loaded.ort.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        inputs, outputs = tensors(loaded.ort.get_inputs()), tensors(loaded.ort.get_outputs())
+    except UnicodeDecodeError as error:
+        name = f"{len(file)} bytes" if isinstance(file, bytes) else file
+        raise ModelError("the model's names or metadata are no text", f"{name} ({error})", "export it again") from error
     return Session(
-        inputs=tuple(Tensor(one.name, tuple(one.shape), one.type) for one in ort.get_inputs()),
-        outputs=tuple(Tensor(one.name, tuple(one.shape), one.type) for one in ort.get_outputs()),
+        inputs=inputs,
+        outputs=outputs,
         spec=ModelSpec.from_json(text) if text else None,
         placement=placement,
         provider=chosen.name,
         threads=count,
-        ort=cast("Runnable", ort),
+        ort=cast("Runnable", loaded.ort),
+        profile=settings.name,
+        from_cache=loaded.from_cache,
     )
-
-
-def _load(file: Path | bytes, provider: Provider, threads: int, options: Mapping[str, str], *, optimise: bool) -> "InferenceSession":
-    if isinstance(file, Path) and not file.is_file():
-        raise ModelError("the model file does not exist", file, "check the path")
-    if isinstance(file, Path) and file.suffix in (".safetensors", ".pth", ".pt"):
-        raise ModelError("this is no ONNX file", file, "export it first: edgerec export")
-    onnxruntime = load_onnxruntime()
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = threads
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 4  # what goes wrong is raised; ONNX Runtime would print it as well
-    if not optimise:
-        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    wanted = [(provider.ort_name, dict(options))]
-    if provider.name != "cpu":
-        wanted.append(("CPUExecutionProvider", {}))  # takes single nodes that the provider lacks; `min_on_provider` bounds how many
-    try:
-        return onnxruntime.InferenceSession(
-            file if isinstance(file, bytes) else str(file),
-            settings,
-            providers=wanted,
-            enable_fallback=0,  # else ONNX Runtime prints to stdout and silently retries on the CPU
-            read_config_from_model=0,  # a model's own metadata must not configure the session
-        )
-    except _ort_errors() as error:
-        name = f"{len(file)} bytes" if isinstance(file, bytes) else str(file)
-        raise ModelError(
-            "ONNX Runtime cannot load this model", f"{name} ({_first_line(error)})", "export it again, or check that it is an ONNX file"
-        ) from error
-
-
-def _count_nodes(ort: "InferenceSession") -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for part in ort.get_provider_graph_assignment_info():
-        counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())
-    return counts
-
-
-def _check_placement(running: Sequence[str], placement: Placement, provider: Provider, least: float) -> None:
-    if provider.ort_name not in running:
-        raise GateError(
-            f"the execution provider {provider.name!r} is installed but cannot start",
-            f"running: {', '.join(running)}",
-            "check its driver and libraries",
-        )
-    share = placement.share(provider.ort_name)
-    if placement.nodes and share < least:
-        raise GateError(
-            f"the execution provider {provider.name!r} runs too few of the nodes",
-            f"{share:.0%} of {sum(placement.nodes.values())}, at least {least:.0%} wanted: {dict(placement.nodes)}",
-            "use another provider, or allow the fallback",
-        )
-
-
-def _ort_errors() -> tuple[type[Exception], ...]:
-    """Return everything that ONNX Runtime raises on damaged files and wrong input (its classes share no base of their own)."""
-    state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-    own = [value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)]
-    return (*own, RuntimeError, ValueError, TypeError, OSError)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

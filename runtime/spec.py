@@ -11,8 +11,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal, cast, get_args
 
 from .errors import ConfigError, ModelError
+from .packed_spec import Golden, Packed
 
-SCHEMA_VERSION = 1
+# 2 came with packed files, and only they say it: whatever read version 1 still reads every other file.
+SCHEMA_VERSION = 2
+_PACKED_SINCE = 2
 METADATA_KEY = "edgerec"
 
 Color = Literal["rgb", "bgr", "grey"]
@@ -134,6 +137,7 @@ class ModelSpec:
         task: What the first output means.
         scores: Whether a classifier's output still needs a softmax.
         provenance: Where the file comes from.
+        packed: What a packed file takes and gives; None for a core file, which takes prepared float tensors.
 
     Raises:
         ConfigError: The task or the kind of scores is unknown.
@@ -144,6 +148,7 @@ class ModelSpec:
     task: Task = "classification"
     scores: Scores = "logits"
     provenance: Provenance = field(default_factory=Provenance)
+    packed: Packed | None = None
 
     def __post_init__(self) -> None:
         """Refuse words that no reader knows."""
@@ -165,7 +170,11 @@ class ModelSpec:
 
     def to_json(self) -> str:
         """Return the one JSON form: sorted keys, no white space, equal specs give equal text."""
-        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":"))
+        values = asdict(self)
+        if self.packed is None:
+            del values["packed"]
+        version = 1 if self.packed is None else _PACKED_SINCE
+        return json.dumps({"schema_version": version, **values}, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":
@@ -206,10 +215,22 @@ def _model_spec(raw: dict[str, object]) -> ModelSpec:
             history=tuple(cast("list[dict[str, object]]", provenance.get("history") or [])),
             results=cast("dict[str, object]", provenance.get("results") or {}),
         ),
+        packed=_packed(cast("dict[str, object] | None", raw.get("packed"))),
     )
 
 
+def _packed(raw: dict[str, object] | None) -> Packed | None:
+    if raw is None:
+        return None
+    golden = _known(Golden, cast("dict[str, object]", raw["golden"]))
+    return Packed(**{**_known(Packed, raw), "golden": Golden(**golden)})  # pyright: ignore[reportArgumentType]  # both check themselves
+
+
 def _input_spec(raw: dict[str, object]) -> InputSpec:
-    known = {f.name for f in fields(InputSpec)}
-    values = {key: tuple(cast("list[float]", value)) if isinstance(value, list) else value for key, value in raw.items() if key in known}
-    return InputSpec(**values)  # pyright: ignore[reportArgumentType]  # __post_init__ checks what the file says
+    return InputSpec(**_known(InputSpec, raw))  # pyright: ignore[reportArgumentType]  # __post_init__ checks what the file says
+
+
+def _known(record: type[InputSpec] | type[Golden] | type[Packed], raw: dict[str, object]) -> dict[str, object]:
+    """Return the fields that this version knows; lists become tuples."""
+    names = {one.name for one in fields(record)}
+    return {key: tuple(cast("list[object]", value)) if isinstance(value, list) else value for key, value in raw.items() if key in names}

@@ -1,16 +1,18 @@
 """Costs: which kernels and conversions the parts of a model pay for, with made-up times."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import onnx.shape_inference
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx.parser import parse_model
 
 from edgerec.benchmarks.kernel import Kernel
 from edgerec.benchmarks.kernel_times import KernelTimes, this_device
 from edgerec.compress.quantization.costs import Costs, find_costs
-from edgerec.compress.quantization.mincut import Conversion, cheapest
+from edgerec.compress.quantization.mincut import Choice, Conversion, cheapest
 from edgerec.compress.quantization.placement import find_units
 
 # What each operator takes: (float, int8, as a float island between int8 neighbours).
@@ -43,7 +45,7 @@ def test_the_cut_takes_what_is_fastest() -> None:
     costs = _costs()
 
     assert cheapest(costs.choices, costs.conversions) == {one.name for one in costs.choices}  # 136 us
-    assert "conv_2" not in cheapest(_costs(float_only=["conv_2"]).choices, costs.conversions)
+    assert "conv_2" not in cheapest(_kept_float(costs, "conv_2"), costs.conversions)
 
 
 def test_what_shaping_saves_counts_for_int8() -> None:
@@ -55,11 +57,11 @@ def test_what_shaping_saves_counts_for_int8() -> None:
 
 
 def test_a_max_pool_is_as_its_neighbours_are() -> None:
-    costs = _costs(float_only=["conv_1", "swish"], pool=True)
+    costs = _costs(pool=True)
 
     assert Conversion("swish", ("between",), math.inf, 6) in costs.conversions
     assert Conversion("between", ("conv_2",), math.inf, 6) in costs.conversions
-    assert cheapest(costs.choices, costs.conversions) == frozenset()  # conv_2 in int8 would save 25 us
+    assert cheapest(_kept_float(costs, "conv_1", "swish"), costs.conversions) == frozenset()  # conv_2 in int8 would save 25 us
 
 
 def test_without_times_both_are_equal() -> None:
@@ -81,12 +83,42 @@ def test_a_float_kernel_that_does_not_run_alone_says_nothing() -> None:
     assert math.isfinite(costs.others_us)
 
 
-def _costs(float_only: Sequence[str] = (), savings_us: Mapping[str, float] | None = None, *, pool: bool = False) -> Costs:
+def test_an_lstm_is_a_choice_of_its_own_between_float_tensors() -> None:
+    model = parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[5, 1, 6] x) => (float[5, 4] y)
+        <float[1, 32, 6] w, float[1, 32, 8] r, float[8, 4] m> {
+            [cell] h = LSTM <hidden_size = 8> (x, w, r)
+            [flat] f = Reshape (h, shape)
+            [head] y = MatMul (f, m)
+        }
+    """)
+    for name, size in {"w": (1, 32, 6), "r": (1, 32, 8), "m": (8, 4)}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.ones(size, np.float32), name))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([5, 8]), "shape"))
+
+    def times_of(kernels: Iterable[Kernel]) -> KernelTimes:
+        return KernelTimes(this_device(), {one: 50.0 if one.first.op_type == "LSTM" else 2.0 for one in kernels}, run_us=100.0)
+
+    for saving_us, expected in ((20.0, (50, 30)), (-20.0, (50, 70)), (80.0, (80, 0))):
+        costs = find_costs(model, (), times_of, errors={"cell": 0.5}, lstm_savings_us={"cell": saving_us})
+        cell = next(one for one in costs.choices if one.name == "cell")
+        assert (cell.float_us, cell.int8_us, cell.error) == (*expected, 0.5)
+        assert ("cell" in cheapest(costs.choices, costs.conversions)) == (saving_us > 0)
+        assert costs.others_us == 100 + 2 + 2, "the LSTM is not counted twice"
+        assert "cell" not in cheapest(costs.choices, costs.conversions, us_per_error=1000)
+
+
+def _kept_float(costs: Costs, *names: str) -> list[Choice]:
+    return [replace(one, int8_us=math.inf) if one.name in names else one for one in costs.choices]
+
+
+def _costs(savings_us: Mapping[str, float] | None = None, *, pool: bool = False) -> Costs:
     def times_of(kernels: Iterable[Kernel]) -> KernelTimes:
         return KernelTimes(this_device(), {one: PRICES[one.first.op_type][one.precision] for one in kernels}, run_us=100.0)
 
     model = _model(pool=pool)
-    return find_costs(model, find_units(model), times_of, float_only=float_only, savings_us=savings_us)
+    return find_costs(model, find_units(model), times_of, savings_us=savings_us)
 
 
 def _model(*, pool: bool = False) -> ModelProto:

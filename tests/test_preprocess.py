@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from edgerec.runtime.errors import DataError
-from edgerec.runtime.preprocess import decode, normalize, prepare, prepare_batch, prepare_feeds, to_pixels
+from edgerec.runtime.preprocess import decode, normalize, prepare, prepare_batch, prepare_feeds, read_pixels, to_pixels
 from edgerec.runtime.spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec, ModelSpec
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
@@ -162,3 +162,28 @@ def test_one_by_one_equals_batch_equals_feeds() -> None:
 def test_wrong_arrays_are_named(image: np.ndarray, word: str) -> None:
     with pytest.raises(DataError, match=word):
         to_pixels(image, InputSpec(4, 4))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "I;16"])
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+@pytest.mark.parametrize("size", [(16, 12), (40, 60)])
+def test_reading_for_a_model_is_decoding_then_fitting_bit_by_bit(mode: str, fit: str, size: tuple[int, int]) -> None:
+    image = Image.fromarray(RGB[:, :, 0].astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(RGB).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for data in (encoded(image, "TIFF"), encoded(image.convert("RGB") if mode == "I;16" else image.convert("L"), "PNG", exif=exif)):
+        for color in ("rgb", "bgr", "grey"):
+            one = {"mean": (0.0,), "std": (1.0,)} if color == "grey" else {}
+            spec = InputSpec(*size, color=color, fit=fit, crop=0.875, **one)  # type: ignore[arg-type]
+            np.testing.assert_array_equal(read_pixels(data, spec), to_pixels(decode(data), spec))
+
+
+def test_normalize_writes_into_what_it_is_given() -> None:
+    pixels = RGB[np.newaxis]
+    for layout in ("NCHW", "NHWC"):
+        spec = InputSpec(40, 60, layout=layout)  # type: ignore[arg-type]
+        batch = np.zeros((3, *spec.shape), np.float32)
+        assert normalize(pixels, spec, batch[1:2]).base is batch
+        np.testing.assert_array_equal(batch[1], normalize(pixels, spec)[0])
+        assert not batch[0].any()
+        assert not batch[2].any()

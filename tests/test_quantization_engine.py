@@ -1,7 +1,7 @@
 """Which file is written: the fastest one by a table of kernel times, inside a budget, for a target. Times are made up, never measured."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from onnx import ModelProto
 
 from edgerec.benchmarks.kernel import Kernel
 from edgerec.benchmarks.kernel_times import Device, KernelTimes
+from edgerec.benchmarks.latency import Comparison, Latency, Speedup
 from edgerec.benchmarks.sequential import Verdict
 from edgerec.compress.quantization import Budget, Corrections, Layer, Limit, Quantization, QuantizationReport, quantize
 from edgerec.compress.quantization.budget import BudgetError, Proposal
@@ -269,6 +270,40 @@ def test_a_budget_without_anything_to_gain_keeps_the_float_file() -> None:
     assert result.report.is_float
     assert result.report.tried == ()
     assert any("not faster" in note for note in result.report.notes)
+
+
+@pytest.mark.parametrize(("ratio", "drop"), [(2.0, 0.0), (0.5, 0.0), (2.0, 5.0)])
+def test_a_budget_gives_an_lstm_int8_weights_where_they_are_faster_and_fit(
+    ratio: float, drop: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(files: Mapping[str, ModelProto], _images: Sequence[Mapping[str, Array]]) -> Comparison:
+        own = {name: ratio if name != "float" else 1.0 for name in files}
+        return Comparison(dict.fromkeys(files, Latency(1, 1, 1, 1, 9)), {name: Speedup(one, one, one) for name, one in own.items()})
+
+    monkeypatch.setattr("edgerec.compress.quantization.engine.time_files", timed)
+    verdict = Verdict("outside" if drop else "inside", drop, drop, drop, 100)
+    limit = Limit(Budget(1), lambda _reference, candidate, _budget: lambda one, _alpha: (candidate(one), verdict)[1])
+
+    def quantized() -> QuantizationReport:
+        return quantize(lstm_net(), [feeds(shape=(5, 6))], Quantization(corrections=NONE), limit=limit, times_of=FAST).report
+
+    if drop:
+        with pytest.raises(BudgetError, match="no file is inside") as caught:
+            quantized()
+        assert [one.proposal.nodes for one in caught.value.tried] == [{"cell"}]
+        return
+    report = quantized()
+    assert int8_layers(report) == ({"cell"} if ratio > 1 else set())
+    cell = next(one for one in report.layers if one.name == "cell")
+    assert cell.error_db is not None
+    assert cell.error_db > 30
+    assert cell.float_us is not None
+    assert cell.int8_us == pytest.approx(cell.float_us - 500 if ratio > 1 else cell.float_us + 1000)  # of a file of 1 ms
+
+
+def test_a_pinned_lstm_is_int8() -> None:
+    config = Quantization(corrections=NONE, method="minmax", layers=(Layer("cell", "int8"),))
+    assert "cell" in int8_layers(quantize(lstm_net(), [feeds(shape=(5, 6))], config, times_of=SLOW).report)
 
 
 def test_a_budget_for_another_device_needs_its_table() -> None:

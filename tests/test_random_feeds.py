@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edgerec.benchmarks.random_feeds import random_feeds
 from edgerec.runtime.errors import ConfigError
+from edgerec.runtime.random_feeds import random_feeds
 from edgerec.runtime.session import Tensor
 from edgerec.runtime.spec import InputSpec
 

@@ -166,3 +166,53 @@ def test_signed_activations_saturate_as_unsigned_ones() -> None:
 def test_without_calibration_data_nothing_is_claimed() -> None:
     with pytest.raises(DataError, match="no calibration data"):
         protect(model_of(WEIGHT), scheme_of(WEIGHT), TARGETS["any"], [])
+
+
+def shared_model() -> onnx.ModelProto:
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        graph (float[N, 4, 5, 5] x, float[N, 4, 5, 5] z) => (float[N, 2, 5, 5] y, float[N, 2, 5, 5] v) {
+            [one] y = Conv <pads = [1, 1, 1, 1]> (x, w)
+            [two] v = Conv <pads = [1, 1, 1, 1]> (z, w)
+        }
+    """)
+    model.graph.initializer.append(numpy_helper.from_array(WEIGHT, "w"))
+    return model
+
+
+def shared_scheme() -> Scheme:
+    return Scheme(
+        frozenset({"one", "two"}),
+        {"x": Grid(1 / 255, 0), "z": Grid(1 / 255, 0), "y": Grid(0.2, 128), "v": Grid(0.2, 128)},
+        {"w": round_weight(WEIGHT, 0)},
+    )
+
+
+@pytest.mark.parametrize(("x", "z"), [(1, 0.3), (0.3, 1), (1, 1)])
+def test_a_shared_weight_is_narrowed_for_whichever_layer_needs_it(x: float, z: float) -> None:
+    batch = {"x": np.full((2, 4, 5, 5), x, np.float32), "z": np.full((2, 4, 5, 5), z, np.float32)}
+    found = protect(shared_model(), shared_scheme(), TARGETS["x86-avx2"], [batch])
+    assert {one.name: (one.decision, one.saturating > 0) for one in found.findings} == {
+        "one": ("narrowed", x == 1),
+        "two": ("narrowed", z == 1),
+    }
+    assert np.abs(found.scheme.weights["w"].values).max() == SAFE_SUM // 2
+
+
+def test_a_shared_weight_that_no_layer_brings_near_the_limit_keeps_its_scale() -> None:
+    batch = {name: np.full((2, 4, 5, 5), 0.3, np.float32) for name in "xz"}
+    found = protect(shared_model(), shared_scheme(), TARGETS["x86-avx2"], [batch])
+    assert [one.decision for one in found.findings] == ["kept", "kept"]
+    assert found.scheme.weights["w"].values.max() == 127
+
+
+def test_a_weight_read_in_two_ways_is_safe_in_both() -> None:
+    """A MatMul pairs the rows of a column, a transposed Gemm the columns of a row: only one of the two is in danger here."""
+    gemm = onnx.parser.parse_node("y = Gemm <transB = 1> (x, w)")
+    weight = np.array([[1, 1], [-1, -1]], np.float32)
+    assert np.abs(narrow(MATMUL, weight, None).values).max() == 127
+    for first, second in ((MATMUL, gemm), (gemm, MATMUL)):
+        both = narrow(first, weight, None, [second])
+        assert is_bounded(MATMUL, both)
+        assert is_bounded(gemm, both)
+        assert np.abs(both.values).max() == SAFE_SUM // 2

@@ -31,8 +31,8 @@ from ...runtime.cache import cache_folder
 from ...runtime.cores import usable_cores
 from ...runtime.errors import EdgerecError, ModelError
 from ...runtime.files import check_writable, write_text
+from ...runtime.random_feeds import random_feeds
 from ...runtime.session import Session
-from ..random_feeds import random_feeds
 from ..records import machine, versions
 from .bars import Bar, at_most
 from .commands import Limits, last_object, run_command

@@ -22,7 +22,7 @@ from ...runtime.cores import usable_cores
 from ...runtime.errors import DataError, ModelError
 from ...runtime.session import Session
 from ...runtime.spec import InputSpec
-from .feeds import Feeds, images_at_once, runs_of
+from .feeds import Feeds, images_at_once, images_in, runs_of
 from .histogram import Floats
 from .statistics import Accumulator, Key, Statistics, TensorStatistics
 from .taps import Tap, tapped
@@ -198,7 +198,7 @@ def _add_(part: _Part, opener: _Opener, runs: Sequence[Feeds]) -> None:
         arrays = {**session.run(feeds), **feeds}
         bad += [one.name for one in opener.model.graph.output if has_nan(arrays[one.name])]
         for tap in taps:
-            found.setdefault(tap, []).append(tap.read(arrays, len(next(iter(feeds.values())))))
+            found.setdefault(tap, []).append(tap.read(arrays, images_in(feeds)))
     for tap, parts in found.items():
         if not part.totals.setdefault(tap.name, Accumulator(tap.axis)).add_runs(*zip(*parts, strict=True)):
             bad.append(tap.name)

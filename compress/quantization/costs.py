@@ -40,9 +40,9 @@ def find_costs(
     units: Sequence[Unit],
     times_of: TimesOf,
     *,
-    float_only: Collection[str] = (),
     errors: Mapping[str, float] | None = None,
     savings_us: Mapping[str, float] | None = None,
+    lstm_savings_us: Mapping[str, float] | None = None,
 ) -> Costs:
     """Return what every unit costs in float and in int8.
 
@@ -52,30 +52,36 @@ def find_costs(
         model: Prepared float model.
         units: What may become int8.
         times_of: Gives the times of kernels: measures them on this machine, or looks them up in another device's table.
-        float_only: Names of units that must stay float.
-        errors: What int8 costs each unit in accuracy, by its name.
+        errors: What int8 costs each unit or LSTM node in accuracy, by its name.
         savings_us: What shaping will save each node in int8 (`Shaped.savings_us` of the model with all units in int8).
+        lstm_savings_us: What int8 weights save each LSTM node that may have them, negative where they cost; each becomes a choice. Its inputs
+            and outputs stay float.
 
     Raises:
         ModelError: Shape inference refuses the graph.
     """
     scene = Scene.of(model, Scheme(frozenset(), {}))
-    parts = _parts(scene, units)
+    lstms = lstm_savings_us or {}
+    parts = _parts(scene, units, lstms)
     kernels = [(_kernel(scene, part, "fp32"), _kernel(scene, part, "int8" if part.is_unit else "island")) for part in parts]
     inside = {node.name for part in parts for node in part.nodes}
-    others = [kernel_of([node], scene.shapes, scene.graph.constants, "fp32") for node in scene.graph.nodes if node.name not in inside]
+    alone = {
+        node.name: kernel_of([node], scene.shapes, scene.graph.constants, "fp32") for node in scene.graph.nodes if node.name not in inside
+    }
     tensors = _tensors(scene, parts, inside)
     steps = {name: _steps(scene, name) for name in tensors}
     pairs = (*kernels, *steps.values())
-    times = times_of(one for one in (*(kernel for pair in pairs for kernel in pair), *others) if one is not None)
+    times = times_of(one for one in (*(kernel for pair in pairs for kernel in pair), *alone.values()) if one is not None)
     choices: list[Choice] = []
     for part, pair in zip(parts, kernels, strict=True):
         float_us, int8_us = _times(times, *pair)
         int8_us = max(int8_us - sum((savings_us or {}).get(node.name, 0.0) for node in part.nodes), 0.0)
-        choices.append(Choice(part.name, float_us, math.inf if part.name in float_only else int8_us, (errors or {}).get(part.name, 0.0)))
+        choices.append(Choice(part.name, float_us, int8_us, (errors or {}).get(part.name, 0.0)))
+    choices += [_lstm(name, times, alone[name], saving_us, (errors or {}).get(name, 0.0)) for name, saving_us in lstms.items()]
     gives_float = {part.output for part in parts if part.nodes[0].op_type in FLOAT_RESULT and part.output in scene.graph.outputs}
     pools = {part.name for part in parts if part.nodes[0].op_type == "MaxPool"}
     conversions = [_timed(tensor, times, *steps[name], is_free=name in gives_float, pools=pools) for name, tensor in tensors.items()]
+    others = [one for name, one in alone.items() if name not in lstms]
     rest = sum(one_us for one in others if (one_us := times.of([one])) is not None and math.isfinite(one_us))
     return Costs(tuple(choices), tuple(conversions), rest + times.run_us)
 
@@ -91,7 +97,7 @@ class _Part:
     is_unit: bool
 
 
-def _parts(scene: Scene, units: Sequence[Unit]) -> list[_Part]:
+def _parts(scene: Scene, units: Sequence[Unit], lstms: Collection[str]) -> list[_Part]:
     by_name = {node.name: node for node in scene.graph.nodes}
     parts = [_Part(unit.name, tuple(by_name[name] for name in unit.nodes), unit.inputs, unit.output, is_unit=True) for unit in units]
     inside = {name for unit in units for name in unit.nodes}
@@ -100,6 +106,7 @@ def _parts(scene: Scene, units: Sequence[Unit]) -> list[_Part]:
         inputs = [name for name in node.input if name in scene.graph.floats and name not in scene.graph.constants]
         if (
             node.name not in inside
+            and node.name not in lstms
             and len(node.output) == 1
             and inputs
             and node.output[0] in scene.graph.floats
@@ -140,6 +147,14 @@ def _times(times: KernelTimes, in_float: Kernel | None, in_int8: Kernel | None) 
     float_us, int8_us = times.of([in_float]), times.of([in_int8])
     # The float model does run: where its kernel alone does not, the measurement says nothing.
     return (0.0, 0.0) if float_us is None or int8_us is None or math.isinf(float_us) else (float_us, int8_us)
+
+
+def _lstm(name: str, times: KernelTimes, in_float: Kernel | None, saving_us: float, error: float) -> Choice:
+    """Return the choice of an LSTM node; where the table does not hold its float kernel, only the difference counts."""
+    known_us = times.of([in_float])
+    float_us = known_us if known_us is not None and math.isfinite(known_us) else 0.0
+    float_us = max(float_us, saving_us)
+    return Choice(name, float_us, float_us - saving_us, error)
 
 
 def _timed(

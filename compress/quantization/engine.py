@@ -8,7 +8,7 @@ from onnx import ModelProto
 
 from ...benchmarks.kernel_times import time_kernels
 from ...benchmarks.latency import Comparison, Speedup
-from ...graph.copying import copy_model
+from ...graph.copying import copy_model, size_of
 from ...graph.execution import open_model
 from ...graph.file import read_spec, with_spec
 from ...runtime.errors import ConfigError
@@ -35,6 +35,7 @@ from .target import find_target
 _SENSITIVITY_IMAGES = 32
 _AS_FAST = 0.99  # what the clock cannot tell apart
 _EQUAL = 0.95  # what two measurements of one kernel differ by
+_UNTIMED_LSTM_US = 1.0  # an LSTM on another device: int8 is taken to be faster there, by next to nothing
 
 OpenProposal = Callable[[Proposal], Session]
 
@@ -126,8 +127,8 @@ def quantize(
         speedup=speedup,
         sqnr_db=-10 * math.log10(max(output_noise(fitted.model, fitted.probe)(built.model), 1e-30)) if fitted.probe else None,
         notes=(*fitted.notes, *engine.notes),
-        size_bytes_before=model.ByteSize(),
-        size_bytes_after=built.model.ByteSize(),
+        size_bytes_before=size_of(model),
+        size_bytes_after=size_of(built.model),
     )
     return Quantized(_with_history(built.model, model, config, report), report)
 
@@ -143,16 +144,18 @@ class _Engine:
         self.errors: dict[str, float] = {}
         self.notes: tuple[str, ...] = ()
         self.units = frozenset(one.name for one in fitted.units)
-        self.pinned = frozenset(one.name for one in fitted.units if layer_for(one.name, config.layers, one.nodes).precision == "int8")
+        self.parts = self.units | {*fitted.lstms}
+        nodes = {one.name: one.nodes for one in fitted.units} | {name: (name,) for name in fitted.lstms}
+        self.pinned = frozenset(name for name, own in nodes.items() if layer_for(name, config.layers, own).precision == "int8")
+        self.is_guarded = fitted.target.guard != "none"
 
     def fastest(self) -> Built:
         """Return the fastest file: kernel times propose, the clock decides."""
-        everything = self.units | {*self.fitted.lstms}
         if self.config.speed == "int8" or self.times_of is None:
-            return self.build(everything)
+            return self.build(self.parts)
         self.tell("time kernels")
-        cut = self.cheapest(0.0) & self.units
-        choices = {"cut": cut, "cut and LSTM": cut | {*self.fitted.lstms}, "all": everything, "LSTM": frozenset(self.fitted.lstms)}
+        cut = (self.cheapest(0.0) & self.units) | self.pinned
+        choices = {"cut": cut, "cut and LSTM": cut | {*self.fitted.lstms}, "all": self.parts, "LSTM": frozenset(self.fitted.lstms)}
         candidates = {name: parts for name, parts in choices.items() if parts >= self.pinned and parts}
         if not self.is_here or not self.fitted.probe:
             return self.build(candidates["cut and LSTM"]) if "cut and LSTM" in candidates else self._float()
@@ -188,14 +191,16 @@ class _Engine:
         """Return the fastest file inside an accuracy budget."""
         self.tell("measure sensitivities")
         few = self.fitted.probe[:_SENSITIVITY_IMAGES]
-        self.errors = measure_sensitivities(self.fitted.model, self.fitted.scheme, self.fitted.units, few)
-        self.costs = self._find_costs()
+        self.errors = measure_sensitivities(
+            self.fitted.model, self.fitted.scheme, self.fitted.units, few, lstms=self.fitted.lstms, guarded=self.is_guarded
+        )
+        self.costs = self._find_costs(self._time_lstms())
         built: dict[frozenset[str], Built] = {}
 
         def propose(price: float) -> Proposal:
             chosen = self.cheapest(price * 1e3)
             assert self.costs is not None
-            parts, total_ms = chosen & self.units, self.costs.total_us(chosen) / 1e3
+            parts, total_ms = chosen & self.parts, self.costs.total_us(chosen) / 1e3
             return Proposal(parts, total_ms, sum(self.errors[name] for name in sorted(parts)))
 
         def open_proposal(proposal: Proposal) -> Session:
@@ -226,7 +231,7 @@ class _Engine:
         protected = protect(model, scheme, self.fitted.target, self.fitted.probe) if not draft else None
         written = write_qdq(model, protected.scheme if protected else scheme, integer_bias=self.fitted.target.integer_bias)
         lstms = [name for name in self.fitted.lstms if name in names]
-        written = write_lstms(written, lstms, guarded=self.fitted.target.guard != "none")
+        written = write_lstms(written, lstms, guarded=self.is_guarded)
         return Built(written, names, tuple(rewrites), protected.findings if protected else ())
 
     def speedup_of(self, built: Built) -> Speedup | None:
@@ -237,7 +242,17 @@ class _Engine:
             return Speedup(1.0, 1.0, 1.0)
         return time_files({FLOAT: self.fitted.normalised.model, "int8": built.model}, self.fitted.probe).speedup["int8"]
 
-    def _find_costs(self) -> Costs:
+    def _time_lstms(self) -> dict[str, float]:
+        """Return what int8 weights save each LSTM node, microseconds, by the time of the whole file: the table has no such kernel."""
+        lstms = self.fitted.lstms
+        if not lstms or not self.is_here:
+            return dict.fromkeys(lstms, _UNTIMED_LSTM_US)
+        model = self.fitted.model
+        files = {FLOAT: model} | {name: write_lstms(model, [name], guarded=self.is_guarded) for name in lstms}
+        timed = time_files(files, self.fitted.probe)
+        return {name: timed.latency[FLOAT].p50_ms * 1e3 * (1 - 1 / timed.speedup[name].ratio) for name in lstms}
+
+    def _find_costs(self, lstm_savings_us: Mapping[str, float] | None = None) -> Costs:
         if self.times_of is None:
             raise ConfigError(
                 "an accuracy budget needs the target's kernel times", self.fitted.target.name, "give --kernel-times with a table made there"
@@ -245,7 +260,9 @@ class _Engine:
         model, scheme = self.fitted.model, self.fitted.scheme
         shaped = shape_kernels(model, scheme, self.times_of)
         sized = _with_sizes(model, self.fitted.probe)
-        costs = find_costs(sized, self.fitted.units, self.times_of, errors=self.errors, savings_us=shaped.savings_us)
+        costs = find_costs(
+            sized, self.fitted.units, self.times_of, errors=self.errors, savings_us=shaped.savings_us, lstm_savings_us=lstm_savings_us
+        )
         choices = tuple(replace(one, float_us=math.inf) if one.name in self.pinned else one for one in costs.choices)
         self.costs = replace(costs, choices=choices)
         return self.costs

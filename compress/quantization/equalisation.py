@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnx
 import onnx.numpy_helper
 
+from ...graph.copying import copy_model
 from ...runtime.errors import ConfigError
 from .coupling import couple
 from .linking import Coupling, Operand
@@ -77,8 +78,7 @@ def rescale(model: onnx.ModelProto, coupling: Coupling, factors: Floats) -> onnx
         if (factors[operand.sets] != 1).any():
             before = changed.get(operand.name, arrays[operand.name])
             changed[operand.name] = _absorbed(operand, before, factors[operand.sets])
-    rescaled = onnx.ModelProto()
-    rescaled.CopyFrom(model)
+    rescaled = copy_model(model)
     replace_initializers_(rescaled, changed)
     return rescaled
 

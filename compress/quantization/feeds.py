@@ -31,27 +31,39 @@ def runs_of(model: onnx.ModelProto, calibration: Iterable[Feeds], samples: int) 
     for batch in calibration:
         check_feeds(model, batch)
         feeds = _joined(waiting, batch)
-        count = len(next(iter(feeds.values())))
+        count = images_in(feeds)
         whole = count // size * size
         for start in range(0, min(whole, left // size * size), size):
-            yield {name: array[start : start + size] for name, array in feeds.items()}
+            yield images_of(feeds, start, start + size)
             left -= size
         if left < size:
             return
-        waiting = {name: array[whole:] for name, array in feeds.items()} if whole < count else {}
+        waiting = images_of(feeds, whole, count) if whole < count else {}
 
 
 def images_at_once(model: onnx.ModelProto) -> int:
     """Return how many images a run has: as many as the model was exported for, one where any number goes."""
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    return dims[0].dim_value or 1 if dims else 1
+    dims = (one.type.tensor_type.shape.dim for one in model.graph.input)
+    return next((one[0].dim_value or 1 for one in dims if one), 1)
+
+
+def images_in(feeds: Feeds) -> int:
+    """Return how many images a batch holds; an input that is one number, such as a threshold, does not count them."""
+    return next((len(array) for array in feeds.values() if array.ndim), 1)
+
+
+def images_of(feeds: Feeds, start: int, end: int) -> Feeds:
+    """Return some images of a batch; an input that is one number goes with all of them."""
+    return {name: array[start:end] if array.ndim else array for name, array in feeds.items()}
 
 
 def _joined(waiting: Feeds, batch: Feeds) -> Feeds:
-    """Put `batch` behind the images that wait; these are dropped where the model takes several sizes and the batch has another."""
+    """Put `batch` behind the images that wait; these are dropped where the batch has another size, or another number for a scalar input."""
     if not waiting or any(waiting[name].shape[1:] != array.shape[1:] for name, array in batch.items()):
         return batch
-    return {name: np.concatenate([waiting[name], array]) for name, array in batch.items()}
+    if any(not array.ndim and array != waiting[name] for name, array in batch.items()):  # another number: no run can have both
+        return batch
+    return {name: np.concatenate([waiting[name], array]) if array.ndim else array for name, array in batch.items()}
 
 
 def check_feeds(model: onnx.ModelProto, feeds: Feeds) -> None:
@@ -66,10 +78,16 @@ def check_feeds(model: onnx.ModelProto, feeds: Feeds) -> None:
         ModelError: The model does not tell the shape of an input.
     """
     weights = {one.name for one in model.graph.initializer}
+    if sequence := next((one.name for one in model.graph.input if one.type.HasField("sequence_type")), None):
+        raise ModelError(
+            "calibration images cannot be fed to an input that is a sequence of tensors",
+            f"the input {sequence!r}",
+            "export the model with one tensor for each input, for instance stacked along the first axis",
+        )
     wanted = {one.name: one.type.tensor_type for one in model.graph.input if one.name not in weights}
     if set(feeds) != set(wanted):
         raise DataError("calibration arrays have other names than the model's inputs", _names(feeds), f"the model takes {_names(wanted)}")
-    if len({array.shape[:1] for array in feeds.values()}) != 1:
+    if len({len(array) for array in feeds.values() if array.ndim}) > 1:
         raise DataError("calibration arrays differ in their number of images", _shapes(feeds), "give the same number for every input")
     for name, array in feeds.items():
         _check_array(name, array, wanted[name])

@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, TensorProto, TypeProto, numpy_helper
 
 from ...graph.cleanup import Normalised, normalise
 from ...graph.file import read_spec
+from ...graph.sequences import sequence_makers
 from ...runtime.errors import DataError, ModelError
 from .calibration import key_of, observe, scale_warning
 from .equalisation import equalise
-from .feeds import Feeds, check_feeds, runs_of
+from .feeds import Feeds, check_feeds, images_in, images_of, runs_of
 from .grids import RangeRule, choose_ranges, grids_for, tensors_to_observe
 from .indexing import Graph
 from .overrides import Layer, layer_for
@@ -145,7 +146,7 @@ def _start(model: ModelProto, calibration: Iterable[Feeds], samples: int) -> tup
     if first is not None:
         check_feeds(model, first)  # before the clean-up runs on them and takes the fault for the model's
     size = _fixed_batch(model) or 2
-    few = {name: array[:size] for name, array in first.items()} if first and all(len(array) >= size for array in first.values()) else None
+    few = images_of(first, 0, size) if first and images_in(first) >= size else None
     normalised = normalise(model, few)
     return normalised, runs_of(normalised.model, chain([first] if first else [], batches), samples)
 
@@ -164,7 +165,7 @@ def _keep(runs: Iterator[Feeds]) -> tuple[Feeds, ...]:
     while count < PROBE_IMAGES and size < PROBE_BYTES and (feeds := next(runs, None)) is not None:
         kept.append(feeds)
         size += sum(array.nbytes for array in feeds.values())
-        count += len(next(iter(feeds.values())))
+        count += images_in(feeds)
     return tuple(kept)
 
 
@@ -177,6 +178,12 @@ def _find_parts(plain: ModelProto, config: Quantization, target: Target) -> tupl
     lstms = tuple(name for name in find_lstms(plain) if not rules.keeps(name)) if target.provider == "cpu" else ()
     if not lstms and not any(one.op_type in PRODUCTS for one in units):
         found = ", ".join(sorted({node.op_type for node in plain.graph.node})) or "no operator"
+        if makers := sorted({*sequence_makers(plain).values()}):
+            raise ModelError(
+                "the model has nothing to quantize: no type is known for what it takes out of sequences of tensors",
+                f"sequences come from {', '.join(makers)}",
+                "export it without sequences: Split and Concat in place of SplitToSequence and ConcatFromSequence",
+            )
         raise ModelError(
             "the model has nothing to quantize",
             f"it consists of {found}",
@@ -188,12 +195,12 @@ def _find_parts(plain: ModelProto, config: Quantization, target: Target) -> tupl
 def _observe(model: ModelProto, units: tuple[Unit, ...], runs: Iterable[Feeds], samples: int) -> Statistics:
     names = tensors_to_observe(model, units)
     return observe(
-        model, [*names, *(one.name for one in model.graph.input if _is_float(one.type) and one.name not in names)], runs, samples
+        model, [*names, *(one.name for one in model.graph.input if _is_float_array(one.type) and one.name not in names)], runs, samples
     )
 
 
-def _is_float(kind: object) -> bool:
-    return getattr(getattr(kind, "tensor_type", None), "elem_type", 0) == 1
+def _is_float_array(kind: TypeProto) -> bool:
+    return kind.tensor_type.elem_type == TensorProto.FLOAT and len(kind.tensor_type.shape.dim) > 0
 
 
 class _Trials:
@@ -211,7 +218,7 @@ class _Trials:
 
     def equalised(self) -> ModelProto:
         """Return the model with equal channels if that lowers the noise, else the plain one."""
-        count = sum(len(next(iter(feeds.values()))) for feeds in self.images)  # a run has several where the model takes them at once
+        count = sum(images_in(feeds) for feeds in self.images)  # a run has several where the model takes them at once
         plain = _observe(self.plain, self.units, self.images, count)
         changed = equalise(self.plain, plain, strength=_STRENGTH)
         if not changed.factors:

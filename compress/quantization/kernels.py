@@ -18,12 +18,13 @@ from .tails import tail_edits
 from .widening import widening_edits
 
 TimesOf = Callable[[Iterable[Kernel]], KernelTimes]
+EditsOf = Callable[[Scene], Iterator[list[Edit]]]
 
 _LEAST_GAIN_US = 0.2  # what repeated measurements of one kernel differ by
 _LEAST_GAIN = 0.03
 
 # In this order: what a shortcut becomes and what gets more channels are convolutions that the last one may spell anew.
-_PASSES: tuple[Callable[[Scene], Iterator[list[Edit]]], ...] = (shortcut_edits, widening_edits, conv_edits, tail_edits)
+_PASSES: tuple[EditsOf, ...] = (shortcut_edits, widening_edits, conv_edits, tail_edits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,13 @@ def shape_kernels(model: ModelProto, scheme: Scheme, times_of: TimesOf = time_ke
     Raises:
         ModelError: Shape inference refuses the graph.
     """
-    scene = Scene.of(model, scheme)
+    return apply_winners(Scene.of(model, scheme), _PASSES, times_of)
+
+
+def apply_winners(scene: Scene, passes: Iterable[EditsOf], times_of: TimesOf) -> Shaped:
+    """Apply the edits of every pass that a table of kernel times says win, pass by pass until none is left."""
     rewrites: list[Rewrite] = []
-    for edits_of in _PASSES:
+    for edits_of in passes:
         while True:
             found, is_done = _round(scene, edits_of, times_of)
             for edit, rewrite in found:
@@ -86,7 +91,7 @@ def shape_kernels(model: ModelProto, scheme: Scheme, times_of: TimesOf = time_ke
     return Shaped(scene.model, scene.scheme, tuple(rewrites))
 
 
-def _round(scene: Scene, edits_of: Callable[[Scene], Iterator[list[Edit]]], times_of: TimesOf) -> tuple[list[tuple[Edit, Rewrite]], bool]:
+def _round(scene: Scene, edits_of: EditsOf, times_of: TimesOf) -> tuple[list[tuple[Edit, Rewrite]], bool]:
     """Return the edits that win, and whether these are all: of two that touch one node the second must look at what the first has left."""
     places = [[edit for edit in edits if scene.is_free(edit)] for edits in edits_of(scene)]
     times = times_of(kernel for edits in places for edit in edits for kernel in (*edit.before, *edit.after) if kernel is not None)

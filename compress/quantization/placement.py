@@ -183,7 +183,8 @@ def _is_product(node: NodeProto, graph: Graph) -> bool:
 
 
 def _has_two_activations(node: NodeProto, graph: Graph) -> bool:
-    return all(name in graph.floats and name not in graph.constants for name in node.input)
+    # A number that the caller gives, such as a threshold or a gain, stays what it is.
+    return all(name in graph.floats and name not in graph.constants and graph.shapes.get(name) != () for name in node.input)
 
 
 def _is_concat(node: NodeProto, graph: Graph) -> bool:

@@ -8,6 +8,7 @@ import onnx
 import onnx.helper
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+from ...graph.copying import copy_model
 from .indexing import Graph, clip_bounds, hard_sigmoid_line, tensors_read
 from .placement import FLOAT_RESULT, PRODUCTS
 from .scheme import Grid, IntegerWeight, Scheme, gate_grid, spread
@@ -35,13 +36,10 @@ def write_qdq(model: ModelProto, scheme: Scheme, *, integer_bias: bool = True) -
     outputs = {one.name for one in model.graph.output}
     nodes = _read_ones([*writer.nodes()], outputs)
     read = _names_read(nodes) | outputs
-    written = ModelProto()
-    written.CopyFrom(model)
+    written = copy_model(model, lambda one: one.name in read)  # not the float weights that became int8
     del written.graph.node[:]
     written.graph.node.extend(nodes)
-    kept = [one for one in model.graph.initializer if one.name in read]
-    del written.graph.initializer[:]
-    written.graph.initializer.extend([*kept, *writer.constants.values()])
+    written.graph.initializer.extend(writer.constants.values())
     gone = {one.name for one in model.graph.value_info} - {name for node in nodes for name in node.output}
     infos = [one for one in model.graph.value_info if one.name not in gone]
     del written.graph.value_info[:]

@@ -12,7 +12,9 @@ import numpy.typing as npt
 import onnx
 import onnx.numpy_helper
 
+from ...graph.copying import copy_model
 from ...runtime.errors import DataError
+from .feeds import images_in
 from .indexing import Graph
 from .patches import Layer, layers_of, patches
 from .rounding import round_layer
@@ -56,7 +58,7 @@ def reconstruct(
     runs = cut_runs(model, calibration)
     if not runs:
         raise DataError("the corrections need images", "fewer were given than the model takes at once", "give more calibration images")
-    images = sum(len(next(iter(feeds.values()))) for feeds in runs)
+    images = sum(images_in(feeds) for feeds in runs)
     exact, simulated = Stepper(model, runs), Stepper(simulate(model, scheme, []), runs)
     graph = Graph.of(model)
     weights, biases = dict(scheme.weights), dict[str, npt.NDArray[np.float32]]()
@@ -78,8 +80,7 @@ def reconstruct(
             bias = onnx.numpy_helper.to_array(exact.constants[layer.bias])
             biases[layer.bias] = (bias + shift.reshape(bias.shape)).astype(np.float32)
             _shift_(layer, simulated, shift)
-    corrected = onnx.ModelProto()
-    corrected.CopyFrom(model)
+    corrected = copy_model(model)
     replace_initializers_(corrected, biases)
     return Reconstructed(corrected, replace(scheme, weights=weights))
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from ...graph.copying import copy_model
 from .indexing import Graph, attribute, tensors_read
 from .saturation import narrow
 from .scheme import round_weight
@@ -30,8 +31,7 @@ def write_lstms(model: ModelProto, names: Collection[str], *, guarded: bool = Fa
         names: Which of them.
         guarded: The sums of two products must fit 16 bits, as on x86 without VNNI.
     """
-    written = ModelProto()
-    written.CopyFrom(model)
+    written = copy_model(model)
     if not names:
         return written
     constants = {one.name: one for one in written.graph.initializer}

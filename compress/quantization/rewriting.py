@@ -10,6 +10,7 @@ import onnx.numpy_helper
 from onnx import ModelProto, NodeProto, TensorProto
 
 from ...benchmarks.kernel import Kernel, conversion, kernel_of
+from ...graph.copying import copy_model
 from ...graph.shapes import infer_shapes
 from .indexing import Graph, tensors_read
 from .scheme import Grid, IntegerWeight, Scheme
@@ -98,8 +99,7 @@ class Edit:
 
 def applied(scene: Scene, edit: Edit) -> Scene:
     """Return the model and the scheme with an edit."""
-    model = ModelProto()
-    model.CopyFrom(scene.model)
+    model = copy_model(scene.model)
     del model.graph.node[:]
     for node in scene.model.graph.node:
         model.graph.node.extend(edit.nodes.get(node.name, (node,)))

@@ -5,7 +5,7 @@ are known about a layer: a bound from its weights alone, and what calibration da
 the channels in danger only: seven bits are always enough, and rarely needed.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -92,7 +92,8 @@ def protect(model: ModelProto, scheme: Scheme, target: Target, calibration: Iter
     """Return the scheme with narrower weights, or float nodes, where the target's kernels would saturate.
 
     For a target whose guard is `data`, a layer keeps its weights when no pair sum of the calibration data comes near the limit, even if
-    other data could reach it. For one whose guard is `bound`, only the weights decide.
+    other data could reach it. For one whose guard is `bound`, only the weights decide. A weight that several layers share is narrowed for all
+    of them as soon as one needs it: the file stores it once.
 
     Run it last, on the very graph that is written: narrowed weights are rounded anew from the float ones, and a channel more or less makes
     other pairs.
@@ -112,10 +113,9 @@ def protect(model: ModelProto, scheme: Scheme, target: Target, calibration: Iter
         return Protected(scheme, ())
     layers = list(_layers(model, scheme))
     tallies = _tally(model, scheme, layers, calibration) if layers else []
-    findings = tuple(_judge(layer, tally, target, min_sqnr_db) for layer, tally in zip(layers, tallies, strict=True))
-    decisions = {one.name: one.decision for one in findings}
-    narrowed = {layer.node.input[1]: layer.narrowed for layer in layers if decisions[layer.node.name] == "narrowed"}
-    gone = {name for name, decision in decisions.items() if decision == "float"}
+    findings = _judge_all(layers, tallies, target, min_sqnr_db)
+    narrowed = {layer.node.input[1]: layer.narrowed for layer, one in zip(layers, findings, strict=True) if one.decision == "narrowed"}
+    gone = {one.name for one in findings if one.decision == "float"}
     return Protected(replace(scheme, nodes=scheme.nodes - gone, weights={**scheme.weights, **narrowed}), findings)
 
 
@@ -129,8 +129,8 @@ def is_bounded(node: NodeProto, weight: IntegerWeight) -> bool:
     return not has_pairs(node, weight.values.shape) or bool((_largest_sums(rows(node, weight.values)) <= SAFE_SUM).all())
 
 
-def narrow(node: NodeProto, weight: npt.NDArray[np.float32], axis: int | None) -> IntegerWeight:
-    """Return the weight rounded on the finest symmetric grid on which its layer cannot saturate.
+def narrow(node: NodeProto, weight: npt.NDArray[np.float32], axis: int | None, others: Iterable[NodeProto] = ()) -> IntegerWeight:
+    """Return the weight rounded on the finest symmetric grid on which its layers cannot saturate.
 
     A scale grows only where its channel has two neighbours of one sign whose integers would exceed `SAFE_SUM`; at most it doubles.
 
@@ -138,16 +138,21 @@ def narrow(node: NodeProto, weight: npt.NDArray[np.float32], axis: int | None) -
         node: The Conv, Gemm or MatMul, or an LSTM.
         weight: Its constant operand, float32; of an LSTM, W or R of one direction.
         axis: The output channels' axis, or None for one scale.
+        others: Further layers that read it; they may lay it another way, and then other weights are neighbours.
     """
-    sums = _largest_sums(rows(node, weight)).reshape(-1)
+    nodes = (node, *others)
+
+    def largest_sums(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+        sums = [_largest_sums(rows(one, values)).reshape(-1) for one in nodes]
+        return np.atleast_1d(np.max(np.concatenate(sums), initial=0)) if axis is None else np.max(sums, axis=0)
+
     largest = np.abs(rows(node, weight)).max(axis=2, initial=0).reshape(-1)
-    if axis is None:
-        sums, largest = sums.max(initial=0)[None], largest.max(initial=0)[None]
-    scale = largest / 127
+    largest = largest.max(initial=0)[None] if axis is None else largest
+    sums, scale = largest_sums(weight), largest / 127
     # Rounding can add one to a sum of two, so the limit itself is tried first and left by one where that happens.
     for limit in (SAFE_SUM, SAFE_SUM - 1):
-        over = _largest_sums(rows(node, _round(weight, scale, axis).values)).reshape(-1) > SAFE_SUM
-        scale = np.where(over.any() if axis is None else over, np.maximum(largest / 127, sums / limit), scale)
+        over = largest_sums(_round(weight, scale, axis).values) > SAFE_SUM
+        scale = np.where(over, np.maximum(largest / 127, sums / limit), scale)
     return _round(weight, scale, axis)
 
 
@@ -196,13 +201,15 @@ def _round(weight: npt.NDArray[np.float32], scale: npt.NDArray[np.floating], axi
 
 def _layers(model: ModelProto, scheme: Scheme) -> Iterator[_Layer]:
     floats = {one.name: one for one in model.graph.initializer}
+    readers: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
-        if node.name not in scheme.nodes or node.op_type not in PRODUCTS or node.input[1] not in scheme.weights:
-            continue
-        integers = scheme.weights[node.input[1]]
-        if has_pairs(node, integers.values.shape):
-            weight = numpy_helper.to_array(floats[node.input[1]])
-            yield _Layer(node, scheme.activations[node.input[0]], weight, integers, narrow(node, weight, integers.axis))
+        is_int8 = node.name in scheme.nodes and node.op_type in PRODUCTS and node.input[1] in scheme.weights
+        if is_int8 and has_pairs(node, scheme.weights[node.input[1]].values.shape):
+            readers.setdefault(node.input[1], []).append(node)
+    for name, nodes in readers.items():
+        integers, weight = scheme.weights[name], numpy_helper.to_array(floats[name])
+        narrowed = narrow(nodes[0], weight, integers.axis, nodes[1:])
+        yield from (_Layer(node, scheme.activations[node.input[0]], weight, integers, narrowed) for node in nodes)
 
 
 def _tally(model: ModelProto, scheme: Scheme, layers: list[_Layer], calibration: Iterable[Feeds]) -> list[_Tally]:
@@ -237,10 +244,25 @@ def _add_(tally: _Tally, layer: _Layer, values: npt.NDArray[np.float32]) -> None
     tally.noise += float(np.square(some @ rows(layer.node, change).transpose(0, 2, 1)).sum())
 
 
-def _judge(layer: _Layer, tally: _Tally, target: Target, min_sqnr_db: float) -> Finding:
+def _judge_all(layers: Sequence[_Layer], tallies: Sequence[_Tally], target: Target, min_sqnr_db: float) -> tuple[Finding, ...]:
+    """Judge each layer alone, and then once more those whose weight another layer has narrowed."""
+    pairs = list(zip(layers, tallies, strict=True))
+    needs = [_needs_narrowing(layer, tally, target) for layer, tally in pairs]
+    alone = [_judge(*pair, min_sqnr_db, narrows=need) for pair, need in zip(pairs, needs, strict=True)]
+    shared = {layer.node.input[1] for layer, one in zip(layers, alone, strict=True) if one.decision == "narrowed"}
+    return tuple(
+        _judge(*pair, min_sqnr_db, narrows=need or pair[0].node.input[1] in shared) for pair, need in zip(pairs, needs, strict=True)
+    )
+
+
+def _needs_narrowing(layer: _Layer, tally: _Tally, target: Target) -> bool:
+    return not is_bounded(layer.node, layer.integers) and (target.guard == "bound" or tally.close > 0)
+
+
+def _judge(layer: _Layer, tally: _Tally, min_sqnr_db: float, *, narrows: bool) -> Finding:
     bounded = is_bounded(layer.node, layer.integers)
     finding = Finding(layer.node.name, tally.pairs, tally.saturating, tally.close, bounded, "kept", float("inf"))
-    if bounded or (target.guard == "data" and not tally.close):
+    if not narrows:
         return finding
     sqnr_db = 10 * np.log10(tally.signal / tally.noise) if tally.signal and tally.noise else float("inf")
     return replace(finding, decision="narrowed" if sqnr_db >= min_sqnr_db else "float", sqnr_db=float(sqnr_db))

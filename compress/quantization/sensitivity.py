@@ -9,6 +9,7 @@ from onnx import ModelProto
 from ...runtime.errors import DataError, ModelError
 from .placement import Unit
 from .qdq import write_qdq
+from .recurrent import write_lstms
 from .scheme import Scheme
 from .search import Outputs, answers_of, noise_ratio
 from .stepping import Feeds
@@ -20,12 +21,14 @@ def measure_sensitivities(
     units: Iterable[Unit],
     calibration: Sequence[Feeds],
     *,
+    lstms: Sequence[str] = (),
+    guarded: bool = False,
     threads: int | None = None,
     done: Callable[[int], None] = lambda _units: None,
 ) -> dict[str, float]:
     """Return the relative noise power at the outputs, noise / signal, of each unit as the only int8 one.
 
-    Powers of independent errors add, so the sum over a set of units predicts the set's error; 1e-3 is 30 dB. Each unit takes one session, so
+    LSTM nodes likewise, with int8 weights. Powers of independent errors add, so the sum over a set of units predicts the set's error; 1e-3 is 30 dB. Each unit takes one session, so
     give few images: 32 rank ResNet-20's layers as 512 do. A unit that only moves integers rounds nothing that was not rounded before: 0.
 
     Args:
@@ -33,11 +36,13 @@ def measure_sensitivities(
         scheme: Grids and rounded weights for all units together.
         units: What may become int8.
         calibration: Batches of prepared arrays by input name; kept in memory, run once for each unit.
+        lstms: Names of LSTM nodes that may get int8 weights.
+        guarded: The target needs narrow weights, see `write_lstms`.
         threads: Threads of the sessions; by default the cores this process may use.
-        done: Told after each unit that it was one more.
+        done: Told after each unit or LSTM node that it was one more.
 
     Returns:
-        By the unit's name; infinity where the outputs become NaN.
+        By the unit's or LSTM node's name; infinity where the outputs become NaN.
 
     Raises:
         DataError: There is no image.
@@ -54,6 +59,9 @@ def measure_sensitivities(
     for unit in units:
         alone = replace(scheme, nodes=frozenset(unit.nodes))
         errors[unit.name] = 0.0 if unit.is_passing else noise_ratio(expected, answers_of(write_qdq(model, alone), calibration, threads))
+        done(1)
+    for name in lstms:
+        errors[name] = noise_ratio(expected, answers_of(write_lstms(model, [name], guarded=guarded), calibration, threads))
         done(1)
     return errors
 

@@ -11,6 +11,7 @@ import onnx
 import onnx.helper
 import onnx.numpy_helper
 
+from ...graph.copying import copy_model
 from .scheme import Grid, Scheme
 
 _ON_GRID = "/edgerec_on_grid"  # no model has names that end like this; "conv/scale" many have
@@ -31,8 +32,7 @@ def simulate(model: onnx.ModelProto, scheme: Scheme, outputs: Sequence[str] | No
         scheme: Nodes, grids and weights.
         outputs: Names of the tensors to return; by default the model's outputs, quantized where they have a grid.
     """
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
+    copied = copy_model(model)
     graph = copied.graph
     replace_initializers_(copied, {name: one.dequantize() for name, one in scheme.weights.items()})
     integer = {name for node in graph.node if node.name in scheme.nodes for name in node.output}

@@ -8,6 +8,7 @@ import onnx
 import onnx.helper
 
 from ...graph.execution import open_model
+from .feeds import images_of
 from .indexing import tensors_read
 
 Array = npt.NDArray[np.generic]
@@ -60,17 +61,20 @@ class Stepper:
 
 def cut_runs(model: onnx.ModelProto, calibration: Sequence[Feeds], values_at_once: int = 200_000) -> list[Feeds]:
     """Cut batches into runs of a few images, or of as many as the model takes at once where that is fixed; a rest is left out."""
-    dims = model.graph.input[0].type.tensor_type.shape.dim
+    dims = next((one.type.tensor_type.shape.dim for one in model.graph.input if one.type.tensor_type.shape.dim), None)
     fixed = dims[0].dim_value if dims else 0
     runs: list[Feeds] = []
     for feeds in calibration:
-        first = next(iter(feeds.values()))
+        first = next(array for array in feeds.values() if array.ndim)
         size = fixed or max(1, values_at_once // max(first[0].size, 1))
         starts = range(0, len(first) - (fixed or 1) + 1, size)
-        runs.extend({name: array[start : start + size] for name, array in feeds.items()} for start in starts)
+        runs.extend(images_of(feeds, start, start + size) for start in starts)
     return runs
 
 
-def _value_info(name: str, array: Array) -> onnx.ValueInfoProto:
-    element = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
-    return onnx.helper.make_tensor_value_info(name, element, [None] * array.ndim)
+def _value_info(name: str, value: Array | Sequence[Array]) -> onnx.ValueInfoProto:
+    if not isinstance(value, np.ndarray):  # a sequence of tensors
+        element = onnx.helper.np_dtype_to_tensor_dtype(value[0].dtype) if value else onnx.TensorProto.FLOAT
+        return onnx.helper.make_tensor_sequence_value_info(name, element, None)
+    element = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+    return onnx.helper.make_tensor_value_info(name, element, [None] * value.ndim)

@@ -14,7 +14,9 @@ import onnx
 import onnx.helper
 import onnx.numpy_helper
 
+from ...graph.copying import copy_model
 from ...graph.shapes import infer_shapes
+from .feeds import images_in
 from .histogram import Floats
 
 Array = npt.NDArray[np.generic]
@@ -91,10 +93,9 @@ def tapped(model: onnx.ModelProto, names: Sequence[str], feeds: Mapping[str, Arr
         names: Tensors to observe.
         feeds: One array for each input.
     """
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
+    copied = copy_model(model)
     _fix_shapes_(copied.graph, feeds)
-    writer = _Writer(copied, len(next(iter(feeds.values()))))
+    writer = _Writer(copied, images_in(feeds))
     sources = {name: source for name, source in silu_sources(model.graph).items() if source in names}
     plain = {name: writer.tap(index, name) for index, name in enumerate(names) if name not in sources}
     behind = {name: writer.tap_silu(index, name, plain.get(sources[name])) for index, name in enumerate(names) if name in sources}

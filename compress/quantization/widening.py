@@ -1,6 +1,6 @@
 """Zero channels for depthwise convolutions: ONNX Runtime's int8 kernel takes sixteen channels at a time and is slow on any other number."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,14 +24,24 @@ def widening_edits(scene: Scene) -> Iterator[list[Edit]]:
     The convolutions before it get more output channels with zero weights, those behind it more input channels with zero weights; nothing that
     reaches an output of the model changes.
     """
+    yield from _edits(scene, lambda node: _is_depthwise(scene, node))
+
+
+def thin_edits(scene: Scene) -> Iterator[list[Edit]]:
+    """Yield the same for every convolution whose input channels are no multiple of 16: float kernels work on blocks of as many."""
+    yield from _edits(scene, lambda _node: True)
+
+
+def _edits(scene: Scene, begins: Callable[[NodeProto], bool]) -> Iterator[list[Edit]]:
+    """Yield one edit for every group of channels in front of a convolution with which one may begin."""
     done: set[str] = set()
     for node in scene.graph.nodes:
         shape = scene.shapes.get(node.input[0], ()) if node.op_type == "Conv" and node.input else ()
-        if len(shape) != 4 or shape[1] % _LANES == 0 or not _is_depthwise(scene, node) or node.name in done:
+        if len(shape) != 4 or shape[1] % _LANES == 0 or not begins(node) or node.name in done:
             continue
         group = _Group(scene, shape[1], shape[1] + -shape[1] % _LANES)
         fits = group.reach_(node.input[0])
-        done.update(group.inner)
+        done.update(group.inner | group.users)
         if fits:
             yield [group.edit()]
 
@@ -104,9 +114,10 @@ class _Group:
         for node in touched:
             if node.op_type == "Conv":
                 nodes[node.name] = (self._wider(node, constants, weights),)
+        kind = "depthwise " if self.inner.intersection(nodes) else ""
         timed = [node for node in touched if self.scene.is_int8(node) and node.op_type not in ("Clip", "Relu")]
         return Edit(
-            f"{self.wide - self.channels} zero channels around depthwise convolutions",
+            f"{self.wide - self.channels} zero channels around {kind}convolutions",
             nodes,
             constants,
             weights=weights,

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.errors import ConfigError
-from ..runtime.session import Tensor
-from ..runtime.spec import InputSpec
+from .errors import ConfigError
+from .spec import InputSpec
+from .tensors import Tensor
 
 _FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 _INTEGERS = {"tensor(uint8)": (np.uint8, 256), "tensor(int8)": (np.int8, 128), "tensor(bool)": (np.bool_, 2)}

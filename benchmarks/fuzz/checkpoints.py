@@ -1,0 +1,34 @@
+"""Checkpoints: damaged headers and tensors of a small network."""
+
+import tempfile
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from ...runtime.spec import InputSpec, ModelSpec
+
+# Checkpoints live above this floor and need torch: only the process that damages them loads it, by name.
+_TRAIN, _MODELS = "edgerec.train", "edgerec.train.models"
+
+
+@cache
+def samples() -> dict[str, bytes]:
+    """Return an intact file."""
+    train, models = import_module(_TRAIN), import_module(_MODELS)
+    architecture = models.Architecture("resnet8", 2, size=8, width=0.25)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.safetensors"
+        train.save_checkpoint(train.fresh_checkpoint(architecture, ModelSpec((InputSpec(8, 8),), labels=("a", "b"))), path)
+        return {"resnet8": path.read_bytes()}
+
+
+def attempt(name: str, data: bytes, folder: Path) -> None:
+    """Load one damaged checkpoint.
+
+    Raises:
+        EdgerecError: It is refused.
+    """
+    del name
+    path = folder / "model.safetensors"
+    path.write_bytes(data)
+    import_module(_TRAIN).load_checkpoint(path)
