@@ -49,8 +49,9 @@ def name_outputs(result: object) -> dict[str, Tensor]:
         named = dict(zip(names, result, strict=True))
     else:
         raise ModelError("forward returns no tensors", type(result).__name__, "return a tensor, or a dict or tuple of tensors")
-    if not named or (odd := [f"{name} is a {type(value).__name__}" for name, value in named.items() if not isinstance(value, Tensor)]):
-        raise ModelError("forward returns something else than tensors", ", ".join(odd) if named else "nothing", "return tensors, each by its own name")
+    odd = [f"{name} is a {type(value).__name__}" for name, value in named.items() if not isinstance(value, Tensor)]
+    if odd or not named:
+        raise ModelError("forward returns something else than tensors", ", ".join(odd) or "nothing", "return tensors, each by its own name")
     return named
 
 
@@ -73,11 +74,15 @@ def ask_torch(model: nn.Module, feeds: Feeds) -> Outputs:
         result = run_torch(model, feeds)
     # A user's forward may raise anything; torch.export traces some that take one batch size only.
     except Exception as error:
-        raise ModelError("the model refuses a batch", f"{images} images ({cause(error)})", f"{_FIX}, or fix the batch with --batch") from error
+        raise ModelError(
+            "the model refuses a batch", f"{images} images ({cause(error)})", f"{_FIX}, or fix the batch with --batch"
+        ) from error
     answers = {name: (one.float() if one.is_floating_point() else one).cpu().numpy() for name, one in name_outputs(result).items()}
     for name, array in answers.items():
         if not array.ndim or len(array) != images:
-            raise ModelError("the model does not return one row of logits for each image", f"{images} images gave {name} {array.shape}", _FIX)
+            raise ModelError(
+                "the model does not return one row of logits for each image", f"{images} images gave {name} {array.shape}", _FIX
+            )
     return answers
 
 

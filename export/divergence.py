@@ -10,6 +10,7 @@ from onnx import ModelProto, NodeProto
 from torch import Tensor, nn
 
 from ..graph.execution import open_model
+from ..runtime.errors import DataError
 from .answers import run_torch
 
 Array = npt.NDArray[np.generic]
@@ -49,7 +50,11 @@ def find_divergence(
     """
     for feeds, answers in zip(batches, expected, strict=True):
         size = f"at batch {len(next(iter(feeds.values())))}"
-        if _is_off(answers, _run(raw, feeds)):
+        try:
+            given = _run(raw, feeds)
+        except DataError as error:
+            return f"{size} the exporter's graph is wrong; it takes {error.fix.removeprefix('it takes ')}"
+        if _is_off(answers, given):
             return f"{size} the exporter's graph is wrong; {_against_torch(module, raw, feeds)}"
         if _is_off(answers, _run(plain, feeds)):
             return f"{size} edgerec's clean-up is wrong; {_against_graph(raw, plain, feeds)}"
@@ -112,7 +117,9 @@ def _against_torch(module: nn.Module, raw: ModelProto, feeds: Feeds) -> str:
 
 
 def _matches(array: Array, found: Mapping[str, Array]) -> bool:
-    return any(_error(array, other) <= _TOLERANCE for other in found.values() if isinstance(other, np.ndarray) and other.shape == array.shape)
+    return any(
+        _error(array, other) <= _TOLERANCE for other in found.values() if isinstance(other, np.ndarray) and other.shape == array.shape
+    )
 
 
 def _blamed(one: _Seen, raw: ModelProto, found: Mapping[str, Array]) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from ..graph.exported import clean
 from ..graph.file import with_spec, writing_onnx
 from ..graph.parity import Answer, Parity, Tolerance
-from ..runtime.errors import ConfigError, EdgerecError, GateError, ModelError
+from ..runtime.errors import ConfigError, DataError, EdgerecError, GateError, ModelError
 from ..runtime.files import check_writable
 from ..runtime.preprocess import prepare_feeds
 from ..runtime.spec import ModelSpec
@@ -115,11 +115,10 @@ def _order(choice: Choice) -> Iterator[Exporter]:
 
 
 def _question(checkpoint: Checkpoint, prepared: dict[str, Array], batch: int | None) -> _Question:
-    model = checkpoint.model
+    model, sizes = checkpoint.model, _portions(min(map(len, prepared.values())), batch)
     plain = _returns_tensor(model, prepared, batch)
     if plain and batch is None:
         check_model(model, checkpoint.spec)
-    sizes = _portions(min(map(len, prepared.values())), batch)
     batches = tuple({name: array[part] for name, array in prepared.items()} for part in sizes)
     return _Question(model if plain else Flat(model), batches, tuple(ask_torch(model, one) for one in batches), batch)
 
@@ -139,7 +138,11 @@ def _returns_tensor(model: nn.Module, prepared: Mapping[str, Array], batch: int 
     try:
         result = run_torch(model, {name: array[: batch or TRACED_BATCH] for name, array in prepared.items()})
     except Exception as error:  # a user's forward may raise anything
-        fix = f"forward takes other arguments than {', '.join(prepared)}" if isinstance(error, TypeError) else "check --input-size and the model"
+        fix = (
+            f"forward takes other arguments than {', '.join(prepared)}"
+            if isinstance(error, TypeError)
+            else "check --input-size and the model"
+        )
         raise ModelError("the model refuses its input", f"{given} ({cause(error)})", fix) from error
     return isinstance(result, torch.Tensor) or not name_outputs(result)
 
@@ -161,12 +164,26 @@ def _attempt(
     spec = _exported_spec(spec, exporter, failed, traced.cautions)
     plain = clean(traced.model)
     with writing_onnx(with_spec(plain, spec), path) as temporary:
-        answer = (lambda feeds: {OUTPUT: opened(feeds)}) if run and (opened := run(temporary)) else ask_file(temporary, names)
+        answer = ask_file(temporary, names) if run is None else _first_output(run(temporary))
         try:
-            parity = check_answers(question.expected, [answer(one) for one in question.batches], tolerance)
+            parity = check_answers(question.expected, [_answered(answer, one) for one in question.batches], tolerance)
         except GateError as error:
             raise _located(error, question, traced, plain) from error
     return Exported(path, spec, parity, exporter, failed, traced.cautions)
+
+
+def _first_output(opened: Answer) -> Callable[[Mapping[str, Array]], Outputs]:
+    return lambda feeds: {OUTPUT: opened(feeds)}
+
+
+def _answered(answer: Callable[[Mapping[str, Array]], Outputs], feeds: dict[str, Array]) -> Outputs:
+    """Ask a file; what it refuses, though PyTorch took it, is a failed gate."""
+    try:
+        return answer(feeds)
+    except DataError as error:
+        raise GateError(
+            "the exported file refuses what PyTorch takes", error.given, "try the other exporter, or fix the batch with --batch"
+        ) from error
 
 
 def _located(error: GateError, question: _Question, traced: Traced, plain: ModelProto) -> GateError:

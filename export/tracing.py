@@ -1,7 +1,8 @@
 """A module as a raw ONNX graph, by either of torch's two exporters."""
 
-import io
+import inspect
 import logging
+import tempfile
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -87,7 +88,9 @@ def _advice(error: Exception) -> str:
 
 def _dynamo(model: nn.Module, example: tuple[torch.Tensor, ...], inputs: list[str], outputs: list[str], free: Axes) -> Traced:
     dims = {axis: torch.export.Dim(axis) for axes in free.values() for axis in axes.values()}
-    shapes = tuple({at: dims[axis] for at, axis in free.get(name, {}).items()} for name in inputs)
+    each = tuple({at: dims[axis] for at, axis in free.get(name, {}).items()} for name in inputs)
+    takes_any = any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(model.forward).parameters.values())
+    shapes = (each,) if takes_any else each  # *inputs is one argument to torch.export
     with _quiet():
         program = torch.onnx.export(
             model,
@@ -105,22 +108,23 @@ def _dynamo(model: nn.Module, example: tuple[torch.Tensor, ...], inputs: list[st
 
 
 def _torchscript(model: nn.Module, example: tuple[torch.Tensor, ...], inputs: list[str], outputs: list[str], free: Axes) -> Traced:
-    buffer = io.BytesIO()
     batch = {0: "batch"} if any("batch" in axes.values() for axes in free.values()) else {}
-    with warnings.catch_warnings(record=True) as told:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as told:
+        file = Path(folder) / "model.onnx"
         warnings.simplefilter("ignore")  # it announces its own end at each call
-        warnings.simplefilter("always", torch.jit.TracerWarning)
+        warnings.simplefilter("always", torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage]  # it has no other name
         torch.onnx.export(
             model,
             example,
-            buffer,
+            file,
             dynamo=False,
             input_names=inputs,
             output_names=outputs,
             dynamic_axes={**{name: dict(axes) for name, axes in free.items()}, **dict.fromkeys(outputs, batch)},
             opset_version=OPSET,
         )
-    edited = ir.from_proto(onnx.load_from_string(buffer.getvalue()))
+        recorded = onnx.load(file)
+    edited = ir.from_proto(recorded)
     optimize_ir(edited, input_size_limit=_FOLD_UP_TO, output_size_limit=_FOLD_UP_TO)
     frozen = {f"{Path(one.filename).name}:{one.lineno}": str(one.message).split(" might cause")[0] for one in told}
     return Traced(ir.to_proto(edited), tuple(f"{what} ({where})" for where, what in frozen.items()))
