@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: edgerec export mypkg.models:build --weights w.pth --input-size 3x224x224 -o model.onnx"
 
+IMAGES = 16  # for the parity gate
+
 
 def export(
     model: Annotated[
@@ -26,6 +28,10 @@ def export(
     data: Annotated[str | None, typer.Option("--data", help="Real images for the parity gate; random ones without it.")] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="Weights of your own model: .safetensors, .pt or .pth.")] = None,
     factory: options.Factory = [],  # noqa: B006  # Typer copies list defaults
+    exporter: Annotated[
+        str, typer.Option("--exporter", help="auto, dynamo or torchscript; auto tries the second where the first fails or is wrong.")
+    ] = "auto",
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="The only number of images the file takes; by default any.")] = None,
     input_size: options.InputSize = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -61,7 +67,12 @@ def export(
             )
         known = open_checkpoint(Path(model), factory)
         checkpoint = replace(known, spec=options.required(foreign.fill(known.spec, model), model))
-    exported = to_onnx(checkpoint, output, parity_images(checkpoint.spec, data, seed, skip_bad=skip_bad))
+    images = parity_images(checkpoint.spec, data, seed, skip_bad=skip_bad, count=max(IMAGES, 2 * (batch or 0)))
+    exported = to_onnx(checkpoint, output, images, exporter=exporter, batch=batch)  # type: ignore[arg-type]  # it checks the word
+    for name, reason in exported.failed.items():
+        say(f"{name} was tried first: {reason}", quiet=quiet)
+    for caution in exported.cautions:
+        say(f"the exporter froze a Python value: {caution}", quiet=quiet)
     where = "real images" if data else "random images (give --data for real ones)"
     parity = exported.parity
     say(
@@ -69,10 +80,13 @@ def export(
         quiet=quiet,
     )
     if json:
-        print_json({"parity": asdict(parity), "parity_images": "real" if data else "random", "output": str(output)})
+        told = {"exporter": exported.exporter, "failed": dict(exported.failed), "cautions": list(exported.cautions)}
+        print_json({"parity": asdict(parity), "parity_images": "real" if data else "random", "output": str(output), **told})
 
 
-def parity_images(spec: "ModelSpec", data: str | None, seed: int, *, skip_bad: bool = False, count: int = 16) -> "dict[str, np.ndarray]":
+def parity_images(
+    spec: "ModelSpec", data: str | None, seed: int, *, skip_bad: bool = False, count: int = IMAGES
+) -> "dict[str, np.ndarray]":
     """Return images for the gate: of the training split, or random ones that are smooth enough to look like some."""
     if data:
         from .sources import check_labels, open_images

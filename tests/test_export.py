@@ -220,7 +220,7 @@ class AlwaysTwoRows(nn.Module):
 )
 def test_a_model_that_cannot_be_exported_is_told_and_nothing_written(module: nn.Module, told: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=told) as caught:
-        to_onnx(Checkpoint(module, SPEC, factory="tests:module"), tmp_path / "model.onnx", {"image": IMAGES})
+        to_onnx(Checkpoint(module, SPEC, factory="tests:module"), tmp_path / "model.onnx", {"image": IMAGES}, exporter="dynamo")
     assert caught.value.given
     assert caught.value.fix
     assert list(tmp_path.iterdir()) == []
