@@ -117,9 +117,7 @@ def _against_torch(module: nn.Module, raw: ModelProto, feeds: Feeds) -> str:
 
 
 def _matches(array: Array, found: Mapping[str, Array]) -> bool:
-    return any(
-        _error(array, other) <= _TOLERANCE for other in found.values() if isinstance(other, np.ndarray) and other.shape == array.shape
-    )
+    return any(_error(array, other) <= _TOLERANCE for other in found.values() if np.shape(other) == array.shape)
 
 
 def _blamed(one: _Seen, raw: ModelProto, found: Mapping[str, Array]) -> str:
