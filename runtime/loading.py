@@ -164,6 +164,9 @@ def _session(model: str | bytes, settings: SessionOptions, request: Request) -> 
         threads = {provider.threads_option: str(request.threads)} if provider.threads_option else {}
         wanted: list[Any] | None = [(provider.ort_name, {**threads, **request.options})]
         if provider.ort_name != CPU:
+            from .cuda_libraries import preload_for
+
+            preload_for(provider)
             wanted.append((CPU, {}))  # takes single nodes that the provider lacks; `min_on_provider` bounds how many
     return load_onnxruntime().InferenceSession(
         model,
