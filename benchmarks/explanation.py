@@ -34,7 +34,7 @@ def explain(
     macs, total_us = sum(node.macs for node in nodes), sum(node.us for node in nodes)
     sentences = [_total(nodes, macs, latency_ms, threads, peak), _split(nodes, total_us)]
     if not any(node.kind == "int8" for node in nodes):
-        sentences.append(_float_file(nodes, total_us))
+        sentences.append(_float_file(nodes, total_us, provider))
     if provider != "cpu":
         sentences.append("Times of single nodes are the host's calls: the device may still have been at work.")
     blamed = [one for one in findings if one.cost_ms is not None and one.cost_ms * 1e3 >= _WORTH_SAYING * total_us]
@@ -74,12 +74,13 @@ def _split(nodes: Sequence[Executed], total_us: float) -> str:
     return f"The time goes: {', '.join(told)}." if told else ""
 
 
-def _float_file(nodes: Sequence[Executed], total_us: float) -> str:
+def _float_file(nodes: Sequence[Executed], total_us: float, provider: str) -> str:
     top = sorted((node for node in nodes if node.kind == "float"), key=lambda node: -node.us)[:3]
     if not top or not total_us:
         return ""
     names = ", ".join(f"{node.title} ({node.us / total_us:.0%})" for node in top)
-    return f"No node computes on 8-bit integers, which edgerec quantize would change; the most expensive ones are {names}."
+    change = ", which edgerec quantize would change" if provider == "cpu" else ""
+    return f"No node computes on 8-bit integers{change}; the most expensive ones are {names}."
 
 
 def _part(cost_ms: float, total_us: float) -> str:

@@ -76,11 +76,11 @@ def _stranded(nodes: Sequence[Executed]) -> list[Finding]:
     found = stranded(nodes)
     causes = {one.op_type for node in found for one in neighbours(node, nodes) if one.kind in ("float", "movement") and not one.is_integer}
     because = f" beside {', '.join(sorted(causes))}" if causes else ""
-    return _about(
-        found,
-        f"Quantize/DequantizeLinear stranded{because}",
-        "they convert and compute nothing: quantize the operator between them, or take them away",
-    )
+    if any(node.kind == "int8" for node in nodes):
+        advice = "they convert and compute nothing: quantize the operator between them, or take them away"
+    else:
+        advice = "no node computes on 8-bit integers here: run the float file on this provider, or one in float16"
+    return _about(found, f"Quantize/DequantizeLinear stranded{because}", advice)
 
 
 def _without_kernel(nodes: Sequence[Executed]) -> list[Finding]:

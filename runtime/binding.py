@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .finite import DOT_LIMIT, has_finite_sum, weights_for
+from .loading import CPU
 from .session import Session
 
 Array = npt.NDArray[np.generic]
@@ -75,7 +76,10 @@ class Binding:
         self._ready = _Ready.of(list(self.inputs.values()))
         self._session = session
         self._bound: tuple[_Bindable, _IoBinding, Array] | None = None
-        self._can_bind = hasattr(session.ort, "io_binding") and session.fixed_batch in (None, count) and kinds.keys() == shapes.keys()
+        # CUDA's sessions copy an input when it is bound, not when the model runs: every image would get the first one's scores.
+        on_cpu = session.placement.nodes.keys() <= {CPU}
+        known = session.fixed_batch in (None, count) and kinds.keys() == shapes.keys()
+        self._can_bind = on_cpu and known and hasattr(session.ort, "io_binding")
 
     def take(self, tensor: Array) -> bool:
         """Put a tensor that is ready for the model into the only input; return whether it was one, finite and of the right shape."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 SessionOptions = Any  # onnxruntime declares no types for what comes from its native module
 
 CPU = "CPUExecutionProvider"
-_SOURCE = re.compile(r"^\S+\.cc:\d+ [^()]+\([^()]*\) ")  # file, line and C++ signature in front of some messages
+# A code, and file, line and C++ function, in front of some messages.
+_SOURCE = re.compile(r"^(\[ONNXRuntimeError\] : \d+ : \w+ : )?(\S+\.(cc|h):\d+ ([^()]+\([^()]*\)|\w+) )?")
 _FILE_FAULTS = ("InvalidProtobuf", "InvalidGraph", "NoSuchFile", "UnicodeDecodeError")
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from edgerec.runtime import InputSpec, ModelSpec, Recognizer, open_session
 from edgerec.runtime.binding import Binding
 from edgerec.runtime.errors import DataError, EdgerecError, ModelError
 from edgerec.runtime.finite import is_finite
+from edgerec.runtime.placement import Placement
 from edgerec.runtime.preprocess import prepare, prepare_batch
 from edgerec.runtime.scores import SMALL, rank, softmax_
+from edgerec.runtime.session import Runnable
 
 SPEC = ModelSpec((InputSpec(8, 6),), labels=("a", "b", "c"))
 RGB = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
@@ -249,12 +252,27 @@ def test_a_session_that_cannot_be_bound_works_all_the_same() -> None:
         def run(self, output_names: list[str] | None, input_feed: dict[str, np.ndarray]) -> list[np.ndarray]:
             return self.real.run(output_names, input_feed)
 
-    from dataclasses import replace
-
     session = open_session(linear_model(), threads=1)
     model = Recognizer(replace(session, ort=Plain()))
     for _ in range(3):
         assert model.predict(RGB) == expected(RGB)
+
+
+def test_a_model_on_a_device_of_its_own_is_fed_anew_for_every_image() -> None:
+    """CUDA's sessions copy a bound input to the device when it is bound, and never again; this one refuses to be bound."""
+
+    class OnDevice:
+        def __init__(self, real: Runnable) -> None:
+            self.run = real.run
+
+        def io_binding(self) -> object:
+            raise AssertionError("bound an input of another device")
+
+    session = open_session(linear_model(), threads=1)
+    placement = Placement({"CUDAExecutionProvider": 1, "CPUExecutionProvider": 1})
+    model = Recognizer(replace(session, ort=OnDevice(session.ort), placement=placement))
+    for image in (RGB, 255 - RGB, RGB):
+        assert model.predict(image) == expected(image)
 
 
 def test_a_bound_run_that_fails_is_explained() -> None:
