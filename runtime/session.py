@@ -76,6 +76,12 @@ class Session:
             results = self.ort.run(None, dict(feeds))
         except ort_errors() as error:
             raise self._explained(feeds, error) from error
+        if len(results) != len(self.outputs):  # CUDA's, with enable_cuda_graph and inputs that lie in the host's memory
+            raise ModelError(
+                "the provider gave no outputs",
+                f"{len(results)} of {len(self.outputs)}, {self.provider}",
+                "leave its options out one by one",
+            )
         return {output.name: array for output, array in zip(self.outputs, results, strict=True)}
 
     def fit(self, spec: ModelSpec) -> ModelSpec:

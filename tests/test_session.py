@@ -1,5 +1,6 @@
 """Sessions, providers and the recognizer, on graphs written here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,15 @@ def test_outputs_by_name_and_proof_of_placement(file: Path) -> None:
     assert session.spec == SPEC
     assert session.placement.share("CPUExecutionProvider") == 1
     assert (session.inputs[0], session.threads) == (Tensor("input", ("batch", 1, 2, 2), "tensor(float)"), 1)
+
+
+def test_a_provider_that_gives_no_outputs_is_said(file: Path) -> None:
+    class Silent:
+        def run(self, output_names: list[str] | None, input_feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+            return []
+
+    with pytest.raises(ModelError, match="gave no outputs"):
+        replace(open_session(file), ort=Silent()).run({})
 
 
 @pytest.mark.parametrize(
