@@ -8,6 +8,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, numpy_helper
+from PIL import Image
+
+from edgerec.cli import main
 
 # The models here are tiny: threads would wait for each other longer than they compute, most of all beside other work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -62,3 +65,80 @@ def core(
         model.graph.initializer.append(numpy_helper.from_array(np.array(quantizer[0], np.float32), "s"))
         model.graph.initializer.append(numpy_helper.from_array(np.array(quantizer[1], np.uint8), "z"))
     return model
+
+
+@pytest.fixture(scope="session")
+def make_pictures() -> Callable[..., None]:
+    return pictures
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model of two easy classes, trained by the command itself."""
+    folder = tmp_path_factory.mktemp("trained")
+    pictures(folder / "data")
+    code = main(
+        [
+            "train",
+            "--model",
+            "cnn",
+            "--data",
+            str(folder / "data"),
+            "--input-size",
+            "1x12x12",
+            "--epochs",
+            "3",
+            "--batch",
+            "16",
+            "--augment",
+            "none",
+            "-o",
+            str(folder / "a.safetensors"),
+            "-q",
+        ]
+    )
+    assert code == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(trained: Path) -> Path:
+    assert main(["export", str(trained / "a.safetensors"), "-o", str(trained / "a.onnx"), "--data", str(trained / "data"), "-q"]) == 0
+    return trained
+
+
+@pytest.fixture
+def error_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return what runs the command, expects an exit code and no traceback, and returns what was printed on stderr."""
+
+    def run(*arguments: str, code: int = 1) -> str:
+        capsys.readouterr()
+        assert main(list(arguments)) == code
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "Traceback" not in err
+        if code in (1, 3):
+            assert err.splitlines()[-3].startswith("error: "), err
+            assert err.splitlines()[-2].startswith("  given: "), err
+            assert err.splitlines()[-1].startswith("  what to do: "), err
+        return err
+
+    return run
+
+
+def pictures(folder: Path, count: int = 60) -> None:
+    """Dark and bright pictures, one sub-folder a class."""
+    noise = np.random.default_rng(0)
+    for name, level in (("bright", 200), ("dark", 40)):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(noise.integers(level - 40, level + 40, (12, 12), np.uint8)).save(folder / name / f"{number}.png")
+
+
+@pytest.fixture
+def bare(exported: Path, tmp_path: Path) -> Path:
+    """The exported file without what it says about itself."""
+    model = onnx.load(exported / "a.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "bare.onnx")
+    return tmp_path / "bare.onnx"
