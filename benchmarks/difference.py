@@ -174,13 +174,15 @@ def _runs(sessions: list[Session], batches: Iterable[Feeds]) -> Iterator[tuple[i
     size = next(iter(fixed), None)
     portion = size or 1  # the first image tells how much one needs
     for feeds in batches:
-        total, start = min(len(array) for array in feeds.values()), 0
+        numbers = {name: array for name, array in feeds.items() if not array.ndim}  # the same for every image
+        images = {name: array for name, array in feeds.items() if array.ndim}
+        total, start = min((len(array) for array in images.values()), default=1), 0
         while start < total:
-            part = {name: array[start : start + portion] for name, array in feeds.items()}
-            count = len(next(iter(part.values())))
+            part = {name: array[start : start + portion] for name, array in images.items()}
+            count = min((len(array) for array in part.values()), default=1)
             if size:
                 part = {name: np.resize(array, (size, *array.shape[1:])) for name, array in part.items()}
-            arrays = [_run(session, part) for session in sessions]
+            arrays = [_run(session, numbers | part) for session in sessions]
             yield count, arrays
             start += count
             if not size:

@@ -55,7 +55,7 @@ def show_trials(tried: "Sequence[Trial]", *, quiet: bool) -> None:
     """Print the files that an accuracy budget tested."""
     rows = [
         [
-            f"{len(one.proposal.nodes)} layers int8",
+            f"{len(one.proposal.nodes)} layer{'s' * (len(one.proposal.nodes) != 1)} int8",
             f"{one.proposal.milliseconds:.3f}",
             f"{one.verdict.drop_points:+.2f}",
             f"{one.verdict.low:.2f} to {one.verdict.high:.2f}",

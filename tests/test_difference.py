@@ -94,6 +94,14 @@ def test_rows_by_numpy_and_the_first_bad_one() -> None:
     assert compare_tensors(model, broken, [images()]).first_bad == "c"
 
 
+def test_an_input_that_is_one_number_goes_to_every_portion() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float factor, float[N, 4] input) => (float[N, 4] y)
+        { y = Mul (input, factor) }"""
+    model = onnx.parser.parse_model(text)
+    found = compare_tensors(model, model, [{"factor": np.array(3, np.float32), "input": np.ones((5, 4), np.float32)}])
+    assert (found.images, by_name(found)["y"].largest) == (5, 3)
+
+
 def test_the_least_ratio_is_the_users() -> None:
     broken = float_net(w1=make_weights()["w1"] * np.float32(0.9))
     assert {one.name for one in compare_tensors(float_net(), broken, [images()], least_db=300).tensors if one.bad} == set("cdef") | {

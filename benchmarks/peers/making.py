@@ -147,8 +147,8 @@ def prepare(name: str, case: Case, models: Path, work: Path, data: Mapping[str, 
     Raises:
         EdgerecError: Something is missing.
     """
-    path = float_file(name, case, models, work)
     text = data.get(case.data, case.data)
+    path = float_file(name, case, models, work, text)
     if case.data == PIXELS:
         assert case.input is not None
         file = work / f"{name}.{PIXELS}.npz"

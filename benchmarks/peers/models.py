@@ -101,8 +101,15 @@ def choose_cases(names: Sequence[str]) -> dict[str, Case]:
     return {name: CASES[name] for name in names}
 
 
-def float_file(name: str, case: Case, models: Path, work: Path) -> Path:
+def float_file(name: str, case: Case, models: Path, work: Path, data: str | None = None) -> Path:
     """Return a case's float ONNX file; it is exported into `work` where only weights are there, or none are needed.
+
+    Args:
+        name: Of the case.
+        case: Its description.
+        models: Where files lie.
+        work: Where files are made.
+        data: What `--data` is given instead of the data set's name.
 
     Raises:
         DataError: The file is missing, or is another one than was published.
@@ -118,7 +125,7 @@ def float_file(name: str, case: Case, models: Path, work: Path) -> Path:
             raise DataError("this is another file than the published one", f"{found.name}, SHA-256 {digest}", f"get it from {case.origin}")
         if found.suffix == ".onnx":
             return found
-    return _exported(name, case, found, work)
+    return _exported(name, case, found, work, data or case.data)
 
 
 def foreign_options(spec: InputSpec | None) -> list[str]:
@@ -141,7 +148,7 @@ def make_pixels(path: Path, spec: InputSpec, count: int = PIXEL_IMAGES) -> None:
         np.savez(temporary, images=np.clip(patches + grain, 0, 255).astype(np.uint8))
 
 
-def _exported(name: str, case: Case, found: Path | None, work: Path) -> Path:
+def _exported(name: str, case: Case, found: Path | None, work: Path, data: str) -> Path:
     """Run `edgerec export`, or return what it wrote earlier."""
     output, labels = work / f"{name}.float.onnx", work / f"{name}.labels.txt"
     classes = "\n".join(NAMED[case.data].labels) + "\n"
@@ -149,7 +156,7 @@ def _exported(name: str, case: Case, found: Path | None, work: Path) -> Path:
     if output.is_file() and origin.is_file() and origin.read_text(encoding="utf-8") == stamp:
         return output
     write_text(labels, classes)  # the data's own: `edgerec quantize` refuses other images
-    arguments = [one.format(file=found, labels=labels) for one in case.export]
+    arguments = [data if one == case.data else one.format(file=found, labels=labels) for one in case.export]
     run = run_command([*EDGEREC, "export", *arguments, "-o", str(output), "-q"], Limits(threads=None))
     if run.error:
         raise ModelError("the float file cannot be made", f"edgerec export {' '.join(arguments)}: {run.error}", "install edgerec[toolkit]")
