@@ -43,13 +43,33 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Percentiles of the time of one call, in milliseconds, over `runs` calls."""
+    """The time of one call, in milliseconds, over `runs` calls.
+
+    Attributes:
+        p50_ms: Median.
+        p90_ms: 90th percentile.
+        p99_ms: 99th percentile.
+        min_ms: Shortest.
+        runs: How many calls were timed.
+        max_ms: Longest.
+        p50_interval_ms: The median's 95 % bootstrap interval over rounds; None where there were too few.
+        p90_interval_ms: The 90th percentile's.
+        p99_interval_ms: The 99th percentile's.
+        quantiles_ms: Percentiles 0 to 100 of all calls, 101 values: the distribution for a plot; empty where it was not kept.
+        warmup_runs: Calls before the first timed one.
+    """
 
     p50_ms: float
     p90_ms: float
     p99_ms: float
     min_ms: float
     runs: int
+    max_ms: float = 0.0
+    p50_interval_ms: tuple[float, float] | None = None
+    p90_interval_ms: tuple[float, float] | None = None
+    p99_interval_ms: tuple[float, float] | None = None
+    quantiles_ms: tuple[float, ...] = ()
+    warmup_runs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

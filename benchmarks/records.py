@@ -4,19 +4,19 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 from ..runtime.cores import usable_cores
 from ..runtime.errors import DataError
 from .accuracy import Accuracy
 from .duty_cycle import DutyCycle
+from .json_form import read_as
 from .latency import Latency, Speedup
-
-T = TypeVar("T")
+from .measured import Agreement, Corrupted, Resources, Roofline, Scenario, Stages, Watch
 
 SCHEMA_VERSION = 1
 
@@ -78,6 +78,14 @@ class Record:
         profile: Session profile; empty for `torch`.
         fallback_allowed: Whether nodes were allowed to run on the CPU instead of the provider.
         duty_cycle: What a frame costs at a fixed pace; None when it was not measured.
+        target: Name of the machine as the user gave it (`--on`); empty for this one.
+        watch: What disturbed it.
+        resources: What the process costs.
+        stages: Where the time of one prediction goes.
+        scenarios: MLPerf's.
+        agreement: Against the first file; None for the first.
+        corrupted: On disturbed images.
+        roofline: Under the machine's roof.
     """
 
     file: str
@@ -98,6 +106,14 @@ class Record:
     profile: str = ""
     fallback_allowed: bool = False
     duty_cycle: DutyCycle | None = None
+    target: str = ""
+    watch: Watch | None = None
+    resources: Resources | None = None
+    stages: Stages | None = None
+    scenarios: tuple[Scenario, ...] = ()
+    agreement: Agreement | None = None
+    corrupted: tuple[Corrupted, ...] = ()
+    roofline: Roofline | None = None
 
     def to_json(self) -> str:
         """Return the one JSON form, with sorted keys."""
@@ -111,23 +127,14 @@ class Record:
             DataError: The text is not a record, or one of a newer edgerec.
         """
         try:
-            raw = cast("dict[str, object]", _frozen(json.loads(text)))
+            raw = cast("dict[str, object]", json.loads(text))
             if raw.pop("schema_version") != SCHEMA_VERSION:
                 raise DataError("the record has a schema this version cannot read", text[:80], "update edgerec")
-            return _built(cls, raw | {key: _built(part, raw[key]) for key, part in _PARTS.items() if raw.get(key)})
+            return read_as(cls, raw)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(
                 "this is not a benchmark record", f"{text[:80]!r} ({error})", "give what `edgerec bench --json` wrote"
             ) from error
-
-
-_PARTS: dict[str, Callable[..., object]] = {
-    "accuracy": Accuracy,
-    "duty_cycle": DutyCycle,
-    "latency": Latency,
-    "machine": Machine,
-    "speedup": Speedup,
-}
 
 
 def machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> Machine:
@@ -182,16 +189,3 @@ def _sysctl(name: str) -> str:
     except OSError:
         return ""
     return done.stdout.strip()
-
-
-def _built(make: Callable[..., T], fields: object) -> T:
-    return make(**cast("dict[str, object]", fields))
-
-
-def _frozen(value: object) -> object:
-    """Turn JSON's lists into tuples, however deep."""
-    if isinstance(value, list):
-        return tuple(_frozen(one) for one in cast("list[object]", value))
-    if isinstance(value, dict):
-        return {key: _frozen(one) for key, one in cast("dict[str, object]", value).items()}
-    return value
