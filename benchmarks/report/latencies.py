@@ -133,7 +133,7 @@ def _draw_distribution(named: Sequence[Named], curve: list[Row], marked: list[Ro
         width,
         300,
         lines.mark_line(strokeWidth=2, aria=False).encode(
-            x=x, y=y, color=color(named, legend=legend), strokeDash=dashes(named, legend=legend), order="percent:Q"
+            x=x, y=y, color=color(named, legend=legend), strokeDash=dashes(named, legend=None), order="percent:Q"
         ),
         points.mark_point(size=50, filled=True, opacity=1).encode(
             x=x, y=y, color=color(named, legend=legend), shape=shapes(named, legend=legend), description="told:N"

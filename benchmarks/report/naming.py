@@ -25,7 +25,7 @@ class Named:
     @property
     def label(self) -> str:
         """Key and name."""
-        return f"{self.key}  {self.name}"
+        return f"{self.key} {self.name}"
 
 
 _PARTS: tuple[Callable[[Record], str], ...] = (

@@ -76,7 +76,7 @@ def _draw(named: Sequence[Named], rows: list[Row], front: list[Row], width: int)
     kept = [row for row in front if row in rows]
     line = alt.Chart(alt.Data(values=kept)).mark_line(interpolate="step-after", strokeDash=[5, 4], color=var("muted"), aria=False)
     bars = base.mark_rule(strokeWidth=2, opacity=0.6, aria=False)
-    tint = color(named, legend=None)
+    tint = color(named, legend=legend)
     points = base.mark_point(size=130, filled=True, opacity=1)
     return layers(
         width,
@@ -84,7 +84,7 @@ def _draw(named: Sequence[Named], rows: list[Row], front: list[Row], width: int)
         line.encode(x=x, y=y),
         bars.encode(x=x, y=bottom, y2="high:Q", color=tint),
         bars.encode(x=fast, x2="slow_ms:Q", y=y, color=tint),
-        points.encode(x=x, y=y, color=color(named, legend=legend), shape=shapes(named, legend=legend), description="told:N"),
+        points.encode(x=x, y=y, color=tint, shape=shapes(named, legend=legend), description="told:N"),
         base.mark_text(dx=11, dy=-11, fontWeight="bold", aria=False).encode(x=x, y=y, text="key:N"),
     )
 
