@@ -37,7 +37,7 @@ def to_svg(chart: Chart, width: int) -> str:
 
     svg = vl_convert.vegalite_to_svg(specification(chart, width), vl_version=_vega_lite_version())
     svg = _numbered(svg, f"{chart.name}-{width}-")
-    return _SIZE.sub("", svg, count=1).replace('role="graphics-symbol"', 'role="graphics-symbol img"')
+    return _SIZE.sub("", svg, count=1)
 
 
 def to_light_svg(chart: Chart) -> str:

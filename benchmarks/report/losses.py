@@ -135,18 +135,20 @@ def _draw_corruptions(named: Sequence[Named], rows: list[Row], width: int) -> "a
 def _panel(named: Sequence[Named], rows: list[Row], title: str, scale: "alt.Scale", inner: int, width: int) -> "alt.LayerChart":
     import altair as alt
 
-    x_scale = alt.Scale(domain=[0.8, 5.2], nice=False)
+    x_scale = alt.Scale(domain=[0.8, 5.5], nice=False)
     x = alt.X("severity:Q", title="severity", scale=x_scale, axis=alt.Axis(values=[1, 2, 3, 4, 5], format="d", grid=False))
     axis = alt.Axis(tickCount=5, minExtent=30, maxExtent=30)
     y, bottom = (alt.Y(f"{field}:Q", title="top-1, %", scale=scale, axis=axis) for field in ("top1", "low"))
     legend = names_legend(width)
     base, tint = alt.Chart(alt.Data(values=rows)), color(named, legend=legend)
+    last = alt.Chart(alt.Data(values=[row for row in rows if row["severity"] == max(one["severity"] for one in rows)]))
     return alt.layer(
         base.mark_line(strokeWidth=2, aria=False).encode(x=x, y=y, color=tint, strokeDash=dashes(named, legend=None), order="severity:Q"),
         base.mark_rule(strokeWidth=2, opacity=0.5, aria=False).encode(x=x, y=bottom, y2="high:Q", color=tint),
         base.mark_point(size=60, filled=True, opacity=1).encode(
             x=x, y=y, color=tint, shape=shapes(named, legend=legend), description="told:N"
         ),
+        last.mark_text(dx=12, fontWeight="bold", aria=False).encode(x=x, y=y, text="key:N"),
     ).properties(title=title, width=inner, height=190)
 
 

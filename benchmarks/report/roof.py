@@ -124,8 +124,8 @@ def _draw_roofline(named: Sequence[Named], rows: list[Row], peaks: Sequence[Peak
     rates = [row["rate"] for row in (*rows, *flat)]
     log = alt.Scale(type="log", domain=[low, high], nice=False)
     tall = alt.Scale(type="log", domain=[min(rates) / 3, max(rates) * 1.5], nice=False)
-    x = alt.X("intensity:Q", title="multiply-accumulates a byte", scale=log, axis=alt.Axis(tickCount=5, format="~g"))
-    y = alt.Y("rate:Q", title="10^9 multiply-accumulates a second", scale=tall, axis=alt.Axis(tickCount=5, format="~g"))
+    x = alt.X("intensity:Q", title="multiply-accumulates (MACs) a byte", scale=log, axis=alt.Axis(tickCount=5, format="~g"))
+    y = alt.Y("rate:Q", title="achieved, GMAC/s", scale=tall, axis=alt.Axis(tickCount=5, format="~g"))
     legend = names_legend(width)
     lines, points = alt.Chart(alt.Data(values=roofs)), alt.Chart(alt.Data(values=rows))
     ends = alt.Chart(alt.Data(values=flat))

@@ -87,6 +87,7 @@ def config() -> dict[str, Any]:
         "titleColor": var("ink"),
         "titleFontWeight": "normal",
         "labelFontSize": 12,
+        "labelFlush": False,
         "titleFontSize": 12,
         "labelLimit": 230,
         "titlePadding": 8,
@@ -100,6 +101,7 @@ def config() -> dict[str, Any]:
         "titleFontWeight": "normal",
         "labelLimit": 300,
         "symbolSize": 90,
+        "symbolOpacity": 1,
         "rowPadding": 4,
     }
     return {

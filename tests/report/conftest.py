@@ -89,7 +89,7 @@ def record(at: int) -> Record:
         corrupted=tuple(
             corrupted(name, severity, top1, hurt) for name in ("noise", "blur", "jpeg", "brightness") for severity in range(1, 6)
         ),
-        roofline=roofline(p50, kind),
+        roofline=roofline(p50, kind, 40_500_000 if at % 4 < 2 else 19_800_000),
     )
 
 
@@ -125,17 +125,17 @@ def corrupted(name: str, severity: int, top1: float, hurt: float) -> Corrupted:
     return Corrupted(name, severity, 2000, top1 - lost, (low, high), 1.0, (-0.4, 2.4))
 
 
-def roofline(p50: float, kind: str) -> Roofline:
-    conv = OperatorCost("FusedConv" if kind == "float" else "QLinearConv", kind, 21, 0.86 * p50, 40_500_000, 2_400_000)
+def roofline(p50: float, kind: str, macs: int) -> Roofline:
+    conv = OperatorCost("FusedConv" if kind == "float" else "QLinearConv", kind, 21, 0.86 * p50, macs, 2_400_000)
     others = (
         OperatorCost("Add", kind, 9, 0.08 * p50, 0, 900_000),
         OperatorCost("GlobalAveragePool", "float", 1, 0.02 * p50, 0, 20_000),
         OperatorCost("QuantizeLinear", "conversion", 1, 0.01 * p50, 0, 15_000),
         OperatorCost("Gemm", "float", 1, 0.01 * p50, 640, 2_900),
     )
-    achieved = 40_500_640 / p50 / 1e6
+    achieved = (macs + 640) / p50 / 1e6 * 0.93
     roof = "fp32" if kind == "float" else "int8"
-    return Roofline(40_500_640, 3_300_000, achieved, roof, achieved / PEAKS.gmacs[roof], PEAKS, (conv, *others))
+    return Roofline(macs + 640, 3_300_000, achieved, roof, achieved / PEAKS.gmacs[roof], PEAKS, (conv, *others))
 
 
 def picture(number: int) -> str:
