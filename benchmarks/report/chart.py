@@ -95,15 +95,25 @@ def names_legend(width: int) -> "alt.Legend":
     import altair as alt
 
     columns = 2 if width >= 600 else 1
-    return alt.Legend(columns=columns, labelLimit=width // columns - 60)
+    return alt.Legend(columns=columns, columnPadding=50, labelLimit=width // columns - 80)
 
 
 def names_axis(named: Sequence[Named], width: int) -> "alt.Y":
     """Return a vertical axis of record names, in the document's order."""
+    return words_axis("label", [one.label for one in named], width)
+
+
+def words_axis(field: str, words: Sequence[str], width: int) -> "alt.Y":
+    """Return a vertical axis of words in their order.
+
+    The page may find no other font than DejaVu Sans, which is a sixth wider than the Arial that the drawing is measured with.
+    """
     import altair as alt
 
-    axis = alt.Axis(labelLimit=int(width * (0.3 if width >= 600 else 0.36)), ticks=False, domain=False)
-    return alt.Y("label:N", title=None, sort=[one.label for one in named], axis=axis)
+    limit = int(width * (0.3 if width >= 600 else 0.36))
+    extent = min(7.4 * max(map(len, words)), 1.17 * limit) + 6  # 12 px DejaVu Sans: 7.4 px a letter
+    axis = alt.Axis(labelLimit=limit, minExtent=extent, ticks=False, domain=False)
+    return alt.Y(f"{field}:N", title=None, sort=list(words), axis=axis)
 
 
 def time_axis(values: Sequence[float], field: str, title: str) -> "alt.X":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ..document import Failed
 from ..measured import Scenario
 from ..records import Record
-from .wording import Interval, between, megabytes, ms, percent, points, significant
+from .wording import Interval, between, megabytes, ms, percent, points, significant, whole_percent
 
 Value = str | int | float | None
 
@@ -114,7 +114,7 @@ def _drop(record: Record) -> Value:
 
 
 def _bound(record: Record) -> Value:
-    return f"{record.roofline.bound}, {record.roofline.share:.0%} of it" if record.roofline else None
+    return f"{record.roofline.bound}, {whole_percent(record.roofline.share)} of it" if record.roofline else None
 
 
 # What people read: an interval stands behind its figure, and a column that no record fills is left out.

@@ -80,7 +80,7 @@ def _stacked(named: Sequence[Named], rows: list[Row], name: str, title: str, axi
     parts = list(dict.fromkeys(row["part"] for row in rows))
     shortest = min(rows, key=lambda row: row["total"])
     largest = max((row for row in rows if row["label"] == shortest["label"]), key=lambda row: row["ms"])
-    finding = f"{shortest['key']} is the quickest, {ms(shortest['total'])} ms; {largest['part']} takes {ms(largest['ms'])} ms of it."
+    finding = f"{shortest['key']} is the quickest, {ms(shortest['total'])} ms; of it, {ms(largest['ms'])} ms are {largest['part']}."
     return Chart(
         name,
         title,
@@ -100,7 +100,7 @@ def _draw_stacked(named: Sequence[Named], rows: list[Row], parts: list[str], axi
     x = alt.X("sum(ms):Q", title=axis, scale=scale, axis=alt.Axis(tickCount=5))
     ends = alt.X("total:Q", title=axis, scale=scale)
     y = names_axis(named, width)
-    legend = alt.Legend(columns=len(parts) if width >= 600 else 2, symbolType="square")
+    legend = alt.Legend(columns=len(parts) if width >= 600 else 1, symbolType="square")
     palette = alt.Scale(domain=parts, range=[var(f"s{at}") for at in range(len(parts))])
     tint = alt.Color("part:N", title=None, scale=palette, legend=legend)
     bars = alt.Chart(alt.Data(values=rows)).mark_bar(height=16, stroke=var("ground"), strokeWidth=1)

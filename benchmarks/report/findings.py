@@ -53,4 +53,5 @@ def _accuracy(one: Named, first: Named) -> str:
     ends = between(points(low), points(high))
     if low <= 0 <= high:
         return f"no difference in top-1 could be seen ({points(found.drop_points)} points lost, {ends})"
-    return f"{abs(found.drop_points):.2f} points of top-1 {'lost' if low > 0 else 'won'} ({ends} lost)"
+    near, far = sorted((abs(low), abs(high)))
+    return f"{abs(found.drop_points):.2f} points of top-1 {'lost' if low > 0 else 'won'} ({near:.2f} to {far:.2f})"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..measured import Agreement, ClassChange, Corrupted
-from .chart import Chart, Row, Table, color, dashes, drawable, layers, names_legend, shapes, who
+from .chart import Chart, Row, Table, color, dashes, drawable, layers, names_legend, shapes, who, words_axis
 from .naming import Named, printable
 from .theme import var
 from .wording import between, percent, points
@@ -74,8 +74,7 @@ def _draw_classes(named: Sequence[Named], rows: list[Row], width: int) -> "alt.L
     import altair as alt
 
     x, low = (alt.X(f"{field}:Q", title="recall lost, points", axis=alt.Axis(tickCount=6)) for field in ("drop", "low"))
-    axis = alt.Axis(labelLimit=int(width * 0.36), ticks=False, domain=False)
-    y = alt.Y("row:N", title=None, sort=list(dict.fromkeys(row["row"] for row in rows)), axis=axis)
+    y = words_axis("row", list(dict.fromkeys(row["row"] for row in rows)), width)
     legend = names_legend(width)
     base, tint = alt.Chart(alt.Data(values=rows)), color(named, legend=legend)
     zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color=var("ink"), strokeWidth=1, aria=False)

@@ -65,7 +65,7 @@ def _sections(document: Document) -> list[Section]:
     flips = gallery(named, document.labels)
     return [
         Section("results", "Results", _summary(named)),
-        Section("front", "Accuracy against latency", drawn["tradeoff"]),
+        Section("front", "The choice", drawn["tradeoff"]),
         Section("latency", "Latency", drawn["latency"] + tables.scenarios(named)),
         Section("time", "Where the time goes", drawn["time"]),
         Section("roof", "Roofline", drawn["roof"]),

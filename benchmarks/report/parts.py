@@ -1,12 +1,15 @@
 """The pieces of the page: text that stays text, tables, charts, sections."""
 
 import html
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .chart import Chart, Table
 from .drawing import NARROW, WIDE, to_svg
 from .naming import printable
+
+_INTERVAL = re.compile(r"(\S.*?) (\(\S+ to \S+\))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +73,10 @@ def card(title: str, facts: Iterable[tuple[str, str]]) -> str:
 
 
 def _row(cells: tuple[str, ...]) -> str:
-    return f'<th scope="row">{text(cells[0])}</th>' + "".join(f"<td>{text(cell)}</td>" for cell in cells[1:])
+    return f'<th scope="row">{text(cells[0])}</th>' + "".join(f"<td>{_cell(cell)}</td>" for cell in cells[1:])
+
+
+def _cell(words: str) -> str:
+    """Return a cell; an interval behind a figure gets a line of its own."""
+    found = _INTERVAL.fullmatch(words)
+    return f'{text(found[1])} <span class="ends">{text(found[2])}</span>' if found else text(words)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..measured import OperatorCost, Peaks, Roofline
-from .chart import Chart, Row, Table, color, drawable, layers, names_legend, shapes, who
+from .chart import Chart, Row, Table, color, drawable, layers, names_legend, shapes, who, words_axis
 from .naming import Named, printable
 from .theme import var
-from .wording import count, ms, significant
+from .wording import count, ms, significant, whole_percent
 
 if TYPE_CHECKING:
     import altair as alt
@@ -48,7 +48,7 @@ def roofline(named: Sequence[Named]) -> Chart | None:
     return Chart(
         "roofline",
         "Under the machine's roof",
-        f"{best['key']} comes closest: {best['share']:.0%} of the roof that limits it ({best['bound']}).",
+        f"{best['key']} comes closest: {whole_percent(best['share'])} of the roof that limits it ({best['bound']}).",
         "The slope is memory bandwidth, the flat parts are the most that this machine does with each kind of number. Both axes are logarithmic.",
         lambda width: _draw_roofline([one for one, _roof in kept], rows, [roof.peaks for _one, roof in kept], width),
         tuple(row["told"] for row in rows),
@@ -81,8 +81,7 @@ def _draw_operators(named: Sequence[Named], rows: list[Row], width: int) -> "alt
     longest = max(row["ms"] for row in rows)
     scale = alt.Scale(domain=[0, longest * (1.2 if width >= 600 else 1.6) or 1], nice=False)
     x = alt.X("ms:Q", title="time in one run, ms", scale=scale, axis=alt.Axis(tickCount=5))
-    axis = alt.Axis(labelLimit=int(width * 0.36), ticks=False, domain=False)
-    y = alt.Y("bar:N", title=None, sort=[row["bar"] for row in rows], axis=axis)
+    y = words_axis("bar", [row["bar"] for row in rows], width)
     base = alt.Chart(alt.Data(values=rows))
     tint = color(named, legend=names_legend(width))
     return layers(
@@ -111,7 +110,7 @@ def _point(one: Named, roof: Roofline) -> Row:
         "share": roof.share,
         "bound": roof.bound,
         "told": f"{one.label}: {significant(roof.achieved_gmacs)} GMAC/s at {significant(intensity)} MACs a byte, "
-        f"{roof.share:.0%} of its roof ({roof.bound})",
+        f"{whole_percent(roof.share)} of its roof ({roof.bound})",
     }
 
 
@@ -170,7 +169,7 @@ def _roof_table(kept: Sequence[tuple[Named, Roofline]]) -> Table:
             f"{roof.bytes / 1e6:,.2f}",
             significant(roof.achieved_gmacs),
             roof.bound,
-            f"{roof.share:.0%}",
+            whole_percent(roof.share),
             ", ".join(f"{kind} {significant(peak)}" for kind, peak in sorted(roof.peaks.gmacs.items())),
             significant(roof.peaks.gbytes_per_s),
             str(roof.peaks.threads),

@@ -8,13 +8,19 @@ from .chart import Table
 from .columns import FAILURE_COLUMNS, failure_rows, readable_rows, scenario_text
 from .naming import Named
 from .parts import card, table
-from .wording import between, count, megabytes, percent, points, significant
+from .wording import between, count, megabytes, percent, points, significant, whole_percent
+
+_HOW = ("on", "threads", "machine")
 
 
 def results(named: Sequence[Named]) -> str:
-    """Return the main table, a row a record under its letter."""
+    """Return the main table, a row a record under its letter; what all rows share stands above it."""
     columns, rows = readable_rows([one.record for one in named])
-    return table(Table("Results", ("", *columns), tuple((one.key, *row) for one, row in zip(named, rows, strict=True))))
+    shared = {at: f"{name} {rows[0][at]}" for at, name in enumerate(columns) if name in _HOW and len({row[at] for row in rows}) == 1}
+    kept = [at for at, name in enumerate(columns) if at not in shared and name != "file"]
+    caption = f"Results: {', '.join(shared.values())}" if shared else "Results"
+    cells = tuple((f"{one.key} {one.record.file}", *(row[at] for at in kept)) for one, row in zip(named, rows, strict=True))
+    return table(Table(caption, ("file", *(columns[at] for at in kept)), cells))
 
 
 def comparison(named: Sequence[Named]) -> str:
@@ -80,13 +86,13 @@ def conditions(named: Sequence[Named]) -> str:
             one.label,
             "; ".join(watch.disturbances) or "nothing seen",
             str(watch.repeats),
-            "" if watch.load is None else f"{watch.load:.0%}",
-            "" if watch.steal is None else f"{watch.steal:.0%}",
+            "" if watch.load is None else whole_percent(watch.load),
+            "" if watch.steal is None else whole_percent(watch.steal),
             f"{100 * watch.drift:+.1f} %",
             between(*(f"{value:,.0f}" for value in watch.frequency_mhz)) if watch.frequency_mhz else "",
             watch.governor,
             megabytes(watch.swapped_bytes) if watch.swapped_bytes else "0",
-            f"{watch.throttled:.0%}",
+            whole_percent(watch.throttled),
         )
         for one in named
         if (watch := one.record.watch)

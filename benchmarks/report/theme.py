@@ -103,6 +103,7 @@ def config() -> dict[str, Any]:
         "symbolSize": 90,
         "symbolOpacity": 1,
         "rowPadding": 4,
+        "columnPadding": 30,
     }
     return {
         "font": "sans-serif",

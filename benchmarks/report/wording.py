@@ -20,6 +20,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
+def whole_percent(share: float) -> str:
+    """Return a share, 0 to 1, as `92 %`."""
+    return f"{100 * share:.0f} %"
+
+
 def points(value: float) -> str:
     """Return a difference of two percentages with its sign; a minus is the real sign, and nothing is `0.00`."""
     text = f"{value:+.2f}"
