@@ -10,7 +10,7 @@ from .wording import between, count, ms, percent, points
 def headline(document: Document) -> str:
     """Return what was measured, when, on what data."""
     parts = [count(len(document.records), "configuration")]
-    parts += [f"{count(len(document.failures), 'configuration')} without figures"] if document.failures else []
+    parts += [f"{len(document.failures):,} more without figures"] if document.failures else []
     scored = next((one for one in document.records if one.accuracy), None)
     parts += [f"scored on {scored.accuracy.images:,} {scored.split} images"] if scored and scored.accuracy else []
     parts += [document.created] if document.created else []

@@ -29,12 +29,15 @@ def text(value: str) -> str:
 def table(one: Table, *, figures: bool = True) -> str:
     """Return a table that scrolls in its own frame, so that the page never does; the frame can be reached by keyboard.
 
+    A column that no row fills is left out.
+
     Args:
         one: Its content.
         figures: Its cells are figures, to be set to the right.
     """
-    head = "".join(f'<th scope="col">{text(column)}</th>' for column in one.columns)
-    rows = "".join(f"<tr>{_row(row)}</tr>" for row in one.rows)
+    kept = [at for at in range(len(one.columns)) if at == 0 or any(row[at] for row in one.rows)]
+    head = "".join(f'<th scope="col">{text(one.columns[at])}</th>' for at in kept)
+    rows = "".join(f"<tr>{_row(tuple(row[at] for at in kept))}</tr>" for row in one.rows)
     kind = "figures" if figures else "words"
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{text(one.caption)}"><table class="{kind}">'

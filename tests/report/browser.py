@@ -77,7 +77,7 @@ class Browser:
 
     def evaluate(self, expression: str) -> Any:  # whatever the script returns
         """Return what a JavaScript expression gives."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from edgerec.benchmarks.measured import (
     Watch,
 )
 from edgerec.benchmarks.records import Machine, Record
+from edgerec.benchmarks.report import write_html
 
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MACHINE = Machine("AMD EPYC", ("avx2", "avx512f", "avx512_vnni", "avx512_bf16"), 2, "x86_64", "Linux 6.18", "3.11.7")
@@ -166,3 +168,25 @@ def hostile() -> Document:
         machine=replace(MACHINE, cpu=nasty),
     )
     return Document((one,), (Failed(nasty, nasty, None, nasty, nasty),), nasty, nasty, partial=True, labels=(nasty, nasty))
+
+
+@pytest.fixture(scope="session")
+def hostile_page(hostile: Document, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the page of `hostile`."""
+    path = tmp_path_factory.mktemp("hostile") / "report.html"
+    write_html(hostile, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def ten_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a page of ten files, each with 64 thumbnails as large as those of photos: the most that a record keeps."""
+    noise = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    flips = tuple(Flip(f"{at}.png", 0, 0, 1, base64.b64encode(file.getvalue()).decode()) for at in range(64))
+    whole = document(10)
+    records = tuple(replace(one, agreement=replace(one.agreement, flips=flips)) if one.agreement else one for one in whole.records)
+    path = tmp_path_factory.mktemp("ten") / "report.html"
+    write_html(replace(whole, records=records), path)
+    return path
