@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.splits import Batch, Split
+from ..runtime.cores import usable_cores
 from ..runtime.preprocess import Pixels, prepare_feeds
 from ..runtime.spec import InputSpec, ModelSpec
 from .accuracy import EVALUATION_BATCH, Feeds
@@ -43,20 +44,24 @@ class Prepared:
     condition: Condition = None
 
 
-def feed(specs: Sequence[ModelSpec], split: Split, conditions: Sequence[Condition] = (None,)) -> Iterator[Prepared]:
+def feed(specs: Sequence[ModelSpec], split: Split, *, threads: int, conditions: Sequence[Condition] = (None,)) -> Iterator[Prepared]:
     """Yield every batch of a split once for each condition, decoded and prepared once for each distinct spec.
 
-    A second thread works at most `AHEAD` batches ahead, whatever the number of images. Closing the iterator stops it.
+    A second thread works at most `AHEAD` batches ahead, whatever the number of images; closing the iterator stops it. Ready pixels of files
+    that keep every core busy are prepared in between instead: the two would only take the cores from each other (docs/log.md).
 
     Args:
         specs: What each file expects.
         split: The images.
+        threads: Most threads that a file runs on.
         conditions: Disturbances.
 
     Raises:
         DataError: An image is damaged, or the images do not fit a spec.
     """
-    return ahead(_prepare(specs, split, conditions))
+    batches = _prepare(specs, split, conditions)
+    light = split.source.in_memory and tuple(conditions) == (None,)
+    return batches if light and threads >= usable_cores() else ahead(batches)
 
 
 def batch_size(specs: Sequence[ModelSpec]) -> int:

@@ -75,11 +75,13 @@ def score_files(
         _check_corruptible(candidates, split)
     files = [_File(one) for one in candidates]
     specs = [one.spec for one in candidates]
-    images = _run(files, feed(specs, split), _score, done)
+    threads = max(one.threads for one in candidates)
+    images = _run(files, feed(specs, split, threads=threads), _score, done)
     if not images:
         raise DataError("the split is empty", "0 images", "choose another split")
     if corruptions:
-        _run(files, feed(specs, split.take(corruptions.images), corruptions.conditions), _score_corrupted, done)
+        part = split.take(corruptions.images)
+        _run(files, feed(specs, part, threads=threads, conditions=corruptions.conditions), _score_corrupted, done)
     return [_result(file, files[0]) for file in files]
 
 
