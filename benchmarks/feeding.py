@@ -13,13 +13,13 @@ from ..data.splits import Batch, Split
 from ..runtime.cores import usable_cores
 from ..runtime.preprocess import Pixels, prepare_feeds
 from ..runtime.spec import InputSpec, ModelSpec
-from .accuracy import EVALUATION_BATCH, Feeds
+from .accuracy import Feeds
 from .corruptions import Corruption, corrupt
 
 T = TypeVar("T")
 
 BATCH_BYTES = 2**20  # of prepared images: see docs/log.md for what other sizes cost
-LEAST_BATCH = 8  # images
+LEAST_BATCH, MOST_BATCH = 8, 100  # images
 AHEAD = 2  # batches that are ready or in work while a file runs
 
 Condition = tuple[Corruption, int] | None  # what was done to the images; None leaves them as they are
@@ -65,9 +65,9 @@ def feed(specs: Sequence[ModelSpec], split: Split, *, threads: int, conditions: 
 
 
 def batch_size(specs: Sequence[ModelSpec]) -> int:
-    """Return how many images a batch has: `BATCH_BYTES` of the largest input, 8 to 250."""
+    """Return how many images a batch has: `BATCH_BYTES` of the largest input, 8 to 100 images."""
     largest = max((4 * int(np.prod(one.shape)) for spec in specs for one in spec.inputs), default=0)
-    return min(EVALUATION_BATCH, max(LEAST_BATCH, BATCH_BYTES // max(1, largest)))
+    return min(MOST_BATCH, max(LEAST_BATCH, BATCH_BYTES // max(1, largest)))
 
 
 def ahead(items: Iterator[T], depth: int = AHEAD) -> Iterator[T]:
