@@ -204,11 +204,13 @@ class Peaks:
         threads: Threads.
         gmacs: Kind of number (`fp32`, `int8`, and where the machine has them `fp16`, `bf16`) to 10^9 multiply-accumulates a second.
         gbytes_per_s: Memory bandwidth, 10^9 bytes a second, read and written.
+        buffer_bytes: Size of the buffer that the bandwidth was measured on: it holds the file's working set, so it may lie in a cache.
     """
 
     threads: int
     gmacs: dict[str, float]
     gbytes_per_s: float
+    buffer_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
