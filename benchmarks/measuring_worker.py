@@ -30,6 +30,7 @@ import numpy.typing as npt
 from ..runtime.errors import DataError, EdgerecError
 from .configurations import Configuration
 from .own_process import Usage, usage
+from .watching import joules_between, read_joules
 
 if TYPE_CHECKING:
     from ..runtime.session import Session
@@ -109,6 +110,7 @@ class Worker:
             "fallback_allowed": self.session.placement.fallback_allowed,
             **asdict(usage()),
         }
+        self.cpu_ns = time.process_time_ns()
 
     def obey(self, order: Mapping[str, object]) -> Answer:
         """Do one order and return the answer."""
@@ -138,7 +140,7 @@ class Worker:
             settle_ms: Calls go on for this long before the first timed one: the process before had its own data in the caches.
 
         Returns:
-            `times_ns`, a list, and what the process used meanwhile.
+            `times_ns`, a list; what the process used meanwhile; `spent_ns`, its processor time since the answer before.
         """
         clock, call = time.perf_counter_ns, self.call
         until = clock() + int(settle_ms * 1e6)
@@ -146,14 +148,17 @@ class Worker:
         while clock() < until:
             call()
         times = [0] * runs
-        before = usage()
+        before, joules = usage(), read_joules()
         begun = clock()
         for number in range(runs):
             start = clock()
             call()
             times[number] = clock() - start
         ended = clock()
-        return {"times_ns": times, "wall_ns": ended - begun, **asdict(_since(usage(), before))}
+        used = joules_between(joules, read_joules())
+        found = {"times_ns": times, "wall_ns": ended - begun, "joules": used, **asdict(_since(usage(), before))}
+        spent, self.cpu_ns = self.cpu_ns, time.process_time_ns()
+        return {**found, "spent_ns": self.cpu_ns - spent}
 
 
 def pin(cores: list[int]) -> None:
