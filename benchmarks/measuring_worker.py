@@ -8,7 +8,8 @@ standard input and answers each with one line of JSON:
     {"do": "block", "runs": 100, "settle_ms": 2}     time so many calls, one by one
     {"do": "stages", "image": "photo.jpg", ...}      where the time of one prediction goes
     {"do": "scenario", "name": "offline", ...}       one of MLPerf's scenarios
-    {"do": "status"}                                 memory
+    {"do": "memory", "points": 30, "runs": 10}       whether memory grows from call to call
+    {"do": "status"}                                 memory now, and the most there was
     {"do": "quit"}
 
 An order that fails is answered with {"error": ...}, and the process goes on. The end of the input ends it, too.
@@ -29,11 +30,13 @@ import numpy.typing as npt
 
 from ..runtime.errors import DataError, EdgerecError
 from .configurations import Configuration
+from .json_form import read_as
 from .own_process import Usage, usage
 from .watching import joules_between, read_joules
 
 if TYPE_CHECKING:
     from ..runtime.session import Session
+    from .scenarios import Name
 
 Feeds = dict[str, npt.NDArray[np.generic]]
 Call = Callable[[], object]
@@ -64,7 +67,7 @@ def main(arguments: list[str] | None = None, wrap: Callable[[Call], Call] = lamb
         try:
             answer = worker.obey(order)
         except Exception as error:  # whatever a model or a provider raises is this configuration's result
-            answer = {"error": one_line(error)}
+            answer = Answer(error=one_line(error))
         _tell(answers, answer)
     return 0
 
@@ -125,8 +128,11 @@ class Worker:
                 from .scenarios import Rules, run_scenario
 
                 batch = int(cast("int", order["batch"]))
-                feeds = feeds_for(self.session, batch, self.configuration.inputs)
-                return asdict(run_scenario(bare_call(self.session, feeds), Rules(**cast("dict[str, object]", order["rules"])), batch))  # pyright: ignore[reportArgumentType]
+                call = bare_call(self.session, feeds_for(self.session, batch, self.configuration.inputs))
+                call()
+                return asdict(run_scenario(cast("Name", order["name"]), call, read_as(Rules, order["rules"]), batch))
+            case "memory":
+                return {"resident_bytes": self.memory(int(cast("int", order["points"])), int(cast("int", order["runs"])))}
             case "status":
                 return {**asdict(usage())}
             case other:
@@ -159,6 +165,15 @@ class Worker:
         found = {"times_ns": times, "wall_ns": ended - begun, "joules": used, **asdict(_since(usage(), before))}
         spent, self.cpu_ns = self.cpu_ns, time.process_time_ns()
         return {**found, "spent_ns": self.cpu_ns - spent}
+
+    def memory(self, points: int, runs: int) -> list[int]:
+        """Return the resident memory after every `runs` calls, `points` times."""
+        found = [0] * points
+        for number in range(points):
+            for _ in range(runs):
+                self.call()
+            found[number] = usage().resident_bytes
+        return found
 
 
 def pin(cores: list[int]) -> None:

@@ -12,12 +12,13 @@ from ..runtime.errors import ConfigError
 from .configurations import Configuration
 from .steady import LIMIT_S, WarmUp, runs_for, warm_up
 from .watching import Seen, judge, other_siblings, read_counters
-from .workers import WorkerFailed
+from .workers import WorkerError
 
 Times = npt.NDArray[np.float64]  # milliseconds
 
 # The process before had its own data in the caches: a second-level cache of 2 MiB fills within a millisecond.
 SETTLE_MS = 2.0
+WARMUP_BLOCK_MS = 20.0  # two of the kernel's ticks: shorter blocks see a clock that has not risen yet
 
 
 class Orders(Protocol):
@@ -119,8 +120,8 @@ def run_start(
     runs: dict[int, int] = {}
     for number, worker in list(workers.items()):
         try:
-            warm = warm_up(lambda count, own=worker: time_block(own, count, 0.0).times_ms.tolist(), _first(worker), _probe_ms(schedule))
-        except WorkerFailed as error:
+            warm = _warm(worker, schedule)
+        except WorkerError as error:
             failed[number] = str(error)
             del workers[number]
             continue
@@ -153,7 +154,7 @@ def _run_round(
     for number in list(workers)[::-1] if turn % 2 else list(workers):
         try:
             blocks[number] = time_block(workers[number], runs[number])
-        except WorkerFailed as error:
+        except WorkerError as error:
             broken[number] = str(error)
     wall_s = time.perf_counter() - begun
     own_ns = time.process_time_ns() - cpu + sum(one.spent_ns for one in blocks.values())
@@ -169,10 +170,10 @@ def _keep_(into: Gathered, block: Block) -> None:
         into.joules = (into.joules or 0.0) + block.joules
 
 
-def _first(worker: Orders) -> float:
-    return cast("float", worker.ready["first_run_ms"])
+def _warm(worker: Orders, schedule: Schedule) -> WarmUp:
+    """Warm one process up, in short blocks: it takes six at least."""
 
+    def block(runs: int) -> list[float]:
+        return time_block(worker, runs, 0.0).times_ms.tolist()
 
-def _probe_ms(schedule: Schedule) -> float:
-    """Return the length of a block of the warm-up: short, since it takes six at least."""
-    return min(schedule.block_ms, 20.0)
+    return warm_up(block, cast("float", worker.ready["first_run_ms"]), min(schedule.block_ms, WARMUP_BLOCK_MS), schedule.warmup_limit_s)

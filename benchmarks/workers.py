@@ -21,11 +21,11 @@ Answer = dict[str, object]
 Launch = Callable[[Configuration, Sequence[int]], Sequence[str]]
 
 START_S = 600.0  # a provider that compiles (TensorRT, OpenVINO) takes minutes for a large file
-ORDER_S = 120.0  # no block is planned for longer than a second; a hung driver never answers
+ORDER_S = 600.0  # a hung driver never answers; one call of a large model in a batch takes a minute on a small board
 QUIT_S = 5.0
 
 
-class WorkerFailed(ModelError):
+class WorkerError(ModelError):
     """A measuring process refused its file, failed in an order, or died; the message says why in one line."""
 
 
@@ -56,7 +56,7 @@ class Worker:
         cold_start_ms: From the start of the process to that.
 
     Raises:
-        WorkerFailed: The file cannot be loaded or run, or the process died.
+        WorkerError: The file cannot be loaded or run, or the process died.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Worker:
             limit_s: Seconds after which the process counts as hung and is ended.
 
         Raises:
-            WorkerFailed: The order failed, or the process died or hangs.
+            WorkerError: The order failed, or the process died or hangs.
         """
         stdin = cast("IO[str]", self._process.stdin)
         with contextlib.suppress(OSError):  # a dead process: its end of output says why
@@ -119,6 +119,8 @@ class Worker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None and not issubclass(kind, Exception):  # Ctrl-C: nobody waits for the end of a block
+            self._process.kill()
         self.close()
 
     def _answer(self, limit_s: float) -> Answer:
@@ -127,12 +129,12 @@ class Worker:
             line = self._lines.get(timeout=limit_s)
         except queue.Empty:
             self._process.kill()
-            raise WorkerFailed("the measuring process does not answer", f"{name}, {limit_s:.0f} s", "try it with edgerec inspect") from None
+            raise WorkerError("the measuring process does not answer", f"{name}, {limit_s:.0f} s", "try it with edgerec inspect") from None
         if line is None:
-            raise WorkerFailed("the measuring process died", f"{name}: {self._why()}", "try it with edgerec inspect")
+            raise WorkerError("the measuring process died", f"{name}: {self._why()}", "try it with edgerec inspect")
         answer = cast("Answer", json.loads(line))
         if "error" in answer:
-            raise WorkerFailed(str(answer["error"]))
+            raise WorkerError(str(answer["error"]))
         return answer
 
     def _why(self) -> str:
