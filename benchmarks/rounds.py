@@ -1,7 +1,7 @@
 """Rounds of blocks over several processes, A B B A: every process times its calls once a round, one after the other."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..runtime.errors import ConfigError
 from .configurations import Configuration
 from .steady import LIMIT_S, WarmUp, runs_for, warm_up
-from .watching import Seen, judge, other_siblings, read_counters
+from .watching import Counters, Seen, judge, other_siblings, read_counters
 from .workers import WorkerError
 
 Times = npt.NDArray[np.float64]  # milliseconds
@@ -100,7 +100,11 @@ def time_block(worker: Orders, runs: int, settle_ms: float = SETTLE_MS) -> Block
 
 
 def run_start(
-    workers: dict[int, Orders], schedule: Schedule, gathered: dict[int, Gathered], cores: Sequence[int]
+    workers: dict[int, Orders],
+    schedule: Schedule,
+    gathered: dict[int, Gathered],
+    cores: Sequence[int],
+    counters: Callable[[Sequence[int]], Counters] = read_counters,
 ) -> tuple[list[Seen], int, dict[int, str]]:
     """Warm every process up, then run the rounds of one start.
 
@@ -112,6 +116,7 @@ def run_start(
         schedule: How long.
         gathered: Where the results go, by the same numbers.
         cores: Those that measure.
+        counters: Reads the system's.
 
     Returns:
         What was seen in each kept round, how many rounds were thrown away, and why processes failed, by number.
@@ -131,7 +136,7 @@ def run_start(
     kept: list[Seen] = []
     repeats = 0
     while workers and len(kept) < schedule.rounds:
-        blocks, seen, broken = _run_round(workers, runs, len(kept), cores)
+        blocks, seen, broken = _run_round(workers, runs, len(kept), cores, counters)
         for number, why in broken.items():
             failed[number] = why
             del workers[number]
@@ -145,12 +150,12 @@ def run_start(
 
 
 def _run_round(
-    workers: dict[int, Orders], runs: dict[int, int], turn: int, cores: Sequence[int]
+    workers: dict[int, Orders], runs: dict[int, int], turn: int, cores: Sequence[int], counters: Callable[[Sequence[int]], Counters]
 ) -> tuple[dict[int, Block], Seen, dict[int, str]]:
     """Run one block of each; the order is reversed in every second round."""
     blocks: dict[int, Block] = {}
     broken: dict[int, str] = {}
-    before, cpu, begun = read_counters(cores), time.process_time_ns(), time.perf_counter()
+    before, cpu, begun = counters(cores), time.process_time_ns(), time.perf_counter()
     for number in list(workers)[::-1] if turn % 2 else list(workers):
         try:
             blocks[number] = time_block(workers[number], runs[number])
@@ -159,7 +164,7 @@ def _run_round(
     wall_s = time.perf_counter() - begun
     own_ns = time.process_time_ns() - cpu + sum(one.spent_ns for one in blocks.values())
     waited = max((one.waited for one in blocks.values()), default=0.0)
-    seen = judge(before, read_counters(cores), wall_s, own_ns / 1e9, waited, other_siblings(cores))
+    seen = judge(before, counters(cores), wall_s, own_ns / 1e9, waited, other_siblings(cores))
     return blocks, seen, broken
 
 

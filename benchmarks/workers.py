@@ -132,7 +132,12 @@ class Worker:
             raise WorkerError("the measuring process does not answer", f"{name}, {limit_s:.0f} s", "try it with edgerec inspect") from None
         if line is None:
             raise WorkerError("the measuring process died", f"{name}: {self._why()}", "try it with edgerec inspect")
-        answer = cast("Answer", json.loads(line))
+        try:
+            answer = cast("Answer", json.loads(line))
+        except ValueError:
+            raise WorkerError(
+                "the measuring process answers what is no JSON", f"{name}: {line[:80]!r}", "try it with edgerec inspect"
+            ) from None
         if "error" in answer:
             raise WorkerError(str(answer["error"]))
         return answer
