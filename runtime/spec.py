@@ -8,10 +8,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from .errors import ConfigError, ModelError
-from .packed_spec import Golden, Packed
+
+if TYPE_CHECKING:
+    from .packed_spec import Golden, Packed
 
 # 2 came with packed files, and only they say it: whatever read version 1 still reads every other file.
 SCHEMA_VERSION = 2
@@ -148,7 +150,7 @@ class ModelSpec:
     task: Task = "classification"
     scores: Scores = "logits"
     provenance: Provenance = field(default_factory=Provenance)
-    packed: Packed | None = None
+    packed: "Packed | None" = None
 
     def __post_init__(self) -> None:
         """Refuse words that no reader knows."""
@@ -219,9 +221,11 @@ def _model_spec(raw: dict[str, object]) -> ModelSpec:
     )
 
 
-def _packed(raw: dict[str, object] | None) -> Packed | None:
+def _packed(raw: dict[str, object] | None) -> "Packed | None":
     if raw is None:
         return None
+    from .packed_spec import Golden, Packed  # 2 ms that the start of a file which is not packed saves
+
     golden = _known(Golden, cast("dict[str, object]", raw["golden"]))
     return Packed(**{**_known(Packed, raw), "golden": Golden(**golden)})  # pyright: ignore[reportArgumentType]  # both check themselves
 
@@ -230,7 +234,7 @@ def _input_spec(raw: dict[str, object]) -> InputSpec:
     return InputSpec(**_known(InputSpec, raw))  # pyright: ignore[reportArgumentType]  # __post_init__ checks what the file says
 
 
-def _known(record: type[InputSpec] | type[Golden] | type[Packed], raw: dict[str, object]) -> dict[str, object]:
+def _known(record: "type[InputSpec | Golden | Packed]", raw: dict[str, object]) -> dict[str, object]:
     """Return the fields that this version knows; lists become tuples."""
     names = {one.name for one in fields(record)}
     return {key: tuple(cast("list[object]", value)) if isinstance(value, list) else value for key, value in raw.items() if key in names}
