@@ -27,6 +27,8 @@ Layout = Literal["NCHW", "NHWC"]
 Task = Literal["classification", "other"]
 Scores = Literal["logits", "probabilities"]
 
+# Above this an image is refused before it is decoded: a few kilobytes of PNG, or of metadata, can claim gigabytes of pixels.
+MAX_PIXELS = 64_000_000
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -74,8 +76,12 @@ class InputSpec:
         for name, allowed in (("color", Color), ("kernel", Kernel), ("fit", Fit), ("layout", Layout)):
             if getattr(self, name) not in get_args(allowed):
                 raise ConfigError(f"unknown {name}", repr(getattr(self, name)), f"choose one of {', '.join(get_args(allowed))}")
-        if min(self.height, self.width) < 1:
-            raise ConfigError("an input needs at least one pixel", f"{self.height}x{self.width}", "give a size such as 3x224x224")
+        size = f"{self.height}x{self.width}"
+        # A file may say anything: types are checked as well.
+        if type(self.height) is not int or type(self.width) is not int or min(self.height, self.width) < 1:
+            raise ConfigError("height and width are whole numbers of pixels, at least one", size, "give a size such as 3x224x224")
+        if self.height * self.width > MAX_PIXELS:
+            raise ConfigError(f"an input has at most {MAX_PIXELS:,} pixels", size, "give a size such as 3x224x224")
         if not self.antialias and self.kernel not in ("nearest", "bilinear", "bicubic"):
             raise ConfigError(
                 "this kernel exists only with antialias", self.kernel, "choose nearest, bilinear or bicubic, or turn antialias on"
