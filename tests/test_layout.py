@@ -203,6 +203,17 @@ def test_the_runtime_loads_numpy_and_onnxruntime_only() -> None:
     assert loaded_by(code) <= {"numpy", "onnxruntime"} | loaded_by("import onnxruntime")
 
 
+def test_a_plain_start_loads_no_part_of_the_runtime_that_it_does_not_use() -> None:
+    """Each of these modules costs a start about a millisecond (docs/log.md, 2026-11-25)."""
+    code = (
+        "import sys; from edgerec.runtime import Recognizer; print(*(name.rpartition('.')[2] for name in sys.modules if 'edgerec' in name))"
+    )
+    out = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(out.stdout.split())
+    assert "recognizer" in loaded
+    assert not loaded & {"auto", "diagnosis", "flavours", "line", "packed", "packed_spec", "random_feeds", "stream"}
+
+
 @pytest.mark.parametrize("package", WITHOUT_TORCH)
 def test_the_lower_floors_never_load_torch(package: str) -> None:
     folder = ROOT / Path(*package.split(".")[1:])
