@@ -112,6 +112,9 @@ class _Writer:
         if node.op_type == "Pad":
             yield from self._pad(copy, output)
             return
+        if node.op_type == "Split":
+            yield from self._split(copy)
+            return
         for index, name in enumerate(node.input):
             copy.input[index] = self.read_as.get(name, name)
         if node.op_type in PRODUCTS and node.input[1] in self.weights:
@@ -151,22 +154,31 @@ class _Writer:
         self.quantized[output] = self._part(output, "quantized")
         inputs = [source, *self._grid(self._part(output, "gate"), gate_grid(slope, signed=grid.signed))]
         yield onnx.helper.make_node("QuantizeLinear", inputs, [self.quantized[output]], self._part(output, "quantize"))
-        inputs = [self.quantized[output], *self._grid(output, grid)]
-        yield onnx.helper.make_node("DequantizeLinear", inputs, [output], self._part(output, "dequantize"))
-        self.read_as[output] = output
+        yield self._read_back(output)
 
     def _pad(self, node: NodeProto, output: str) -> Iterator[NodeProto]:
         """Pad the integers: ONNX Runtime has no int8 form of DQ, Pad, Q."""
-        grid = self.scheme.activations[output]
-        scale, zero_point = self._grid(output, grid)
         node.input[0] = self.quantized[node.input[0]]
         while len(node.input) < 3:
             node.input.append("")
-        node.input[2] = zero_point
+        node.input[2] = self._grid(output, self.scheme.activations[output])[1]
         self.quantized[output] = node.output[0] = self._part(output, "quantized")
         yield node
-        yield onnx.helper.make_node("DequantizeLinear", [node.output[0], scale, zero_point], [output], self._part(output, "dequantize"))
-        self.read_as[output] = output
+        yield self._read_back(output)
+
+    def _split(self, node: NodeProto) -> Iterator[NodeProto]:
+        """Split the integers; each part is read on its own grid."""
+        node.input[0], outputs = self.quantized[node.input[0]], list(node.output)
+        node.output[:] = [self._part(name, "quantized") for name in outputs]
+        self.quantized.update(zip(outputs, node.output, strict=True))
+        yield node
+        yield from map(self._read_back, outputs)
+
+    def _read_back(self, name: str) -> NodeProto:
+        """Return the node that makes real values of a tensor's integers."""
+        self.read_as[name] = name
+        inputs = [self.quantized[name], *self._grid(name, self.scheme.activations[name])]
+        return onnx.helper.make_node("DequantizeLinear", inputs, [name], self._part(name, "dequantize"))
 
     def _is_int8(self, node: NodeProto) -> bool:
         return node.name in self.scheme.nodes
