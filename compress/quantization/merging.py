@@ -1,7 +1,7 @@
 """Layers that read the same tensor, as one layer with the channels of all of them and a Split behind it."""
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,17 +9,41 @@ import onnx.numpy_helper
 from onnx import ModelProto, NodeProto
 
 from ...benchmarks.kernel import Precision, kernel_of
-from .indexing import attribute, clip_bounds
+from .feeds import Feeds
 from .joining import Part, join, join_on_one_grid
-from .kernels import Shaped, TimesOf, apply_winners
-from .placement import FLOAT_RESULT, PRODUCTS
+from .kernels import Shaped, TimesOf, apply_winners, shape_kernels
+from .parallel import ParallelLayer, bias_name, float_layer, int8_layer, parallel_groups
+from .placement import FLOAT_RESULT
+from .qdq import write_qdq
 from .rewriting import Edit, Scene, Shape, make_node, with_operands
 from .scheme import Grid, IntegerWeight, Scheme
+from .speed import time_files
 
 _Step = tuple[Sequence[NodeProto], Precision]
 
-_ACTIVATIONS = frozenset({"Clip", "HardSigmoid", "LeakyRelu", "Relu", "Sigmoid", "Tanh"})
 _ROWS = frozenset({"Flatten", "Reshape", "Transpose"})  # these leave the blocks in which float convolutions keep their channels
+
+
+def shape_fastest(model: ModelProto, scheme: Scheme, times_of: TimesOf, images: Sequence[Feeds]) -> Shaped:
+    """Return the model as `shape_kernels` does, with parallel layers as one before that where it makes a faster file.
+
+    Kernel times propose; they do not know how the layers are shaped apart, so the clock decides between the two files.
+
+    Args:
+        model: Prepared float model; it is not changed.
+        scheme: What becomes int8, and on which grids.
+        times_of: Gives the times of kernels.
+        images: What to time the files on; without any, as for another machine, the kernel times decide alone.
+    """
+    apart, merged = shape_kernels(model, scheme, times_of), merge_layers(model, scheme, times_of)
+    if not merged.rewrites:
+        return apart
+    both = shape_kernels(merged.model, merged.scheme, times_of)
+    both = replace(both, rewrites=(*merged.rewrites, *both.rewrites))
+    if images:
+        files = {"apart": write_qdq(apart.model, apart.scheme), "merged": write_qdq(both.model, both.scheme)}
+        return both if time_files(files, images).speedup["merged"].low > 1 else apart
+    return both
 
 
 def merge_layers(model: ModelProto, scheme: Scheme, times_of: TimesOf) -> Shaped:
@@ -44,7 +68,7 @@ def float_merging_edits(scene: Scene) -> Iterator[list[Edit]]:
 
     Of convolutions only those in front of rows: a Split has no blocked kernel, so between convolutions it costs more than it saves.
     """
-    for layers in _groups(_float_layer(scene, node) for node in scene.graph.nodes):
+    for layers in parallel_groups(float_layer(scene, node) for node in scene.graph.nodes):
         readers = [scene.only_reader(one.output) for one in layers]
         behind = [one for one in readers if one is not None and one.op_type in _ROWS]
         if layers[0].node.op_type != "Conv" or len(behind) == len(layers):
@@ -52,112 +76,13 @@ def float_merging_edits(scene: Scene) -> Iterator[list[Edit]]:
 
 
 def _int8_edits(scene: Scene) -> Iterator[list[Edit]]:
-    for layers in _groups(_int8_layer(scene, node) for node in scene.graph.nodes):
+    for layers in parallel_groups(int8_layer(scene, node) for node in scene.graph.nodes):
         edit = _with_float_result(scene, layers) if layers[0].node.op_type in FLOAT_RESULT else _with_int8_result(scene, layers)
         if edit is not None:
             yield [edit]
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """A product with constant weights, and the nodes behind it that become part of the merged layer.
-
-    Attributes:
-        node: The product.
-        tail: A sum with a bias and an activation, each the only reader of the one before.
-        axis: The weight's axis of output channels.
-        form: Equal for layers that can be one.
-    """
-
-    node: NodeProto
-    tail: tuple[NodeProto, ...]
-    axis: int
-    form: Hashable
-
-    @property
-    def nodes(self) -> tuple[NodeProto, ...]:
-        """All nodes, in order."""
-        return (self.node, *self.tail)
-
-    @property
-    def output(self) -> str:
-        """The tensor that others read."""
-        return self.nodes[-1].output[0]
-
-    def channels(self, scene: Scene) -> int:
-        """Return the number of output channels."""
-        return scene.graph.constants[self.node.input[1]].dims[self.axis]
-
-
-def _groups(layers: Iterable[_Layer | None]) -> list[list[_Layer]]:
-    groups: dict[Hashable, list[_Layer]] = {}
-    for one in layers:
-        if one is not None:
-            groups.setdefault(one.form, []).append(one)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def _float_layer(scene: Scene, node: NodeProto) -> _Layer | None:
-    return _layer(scene, node, _float_tail(scene, node)) if _is_plain(scene, node) else None
-
-
-def _int8_layer(scene: Scene, node: NodeProto) -> _Layer | None:
-    """Return an int8 layer whose result is float, or a convolution whose result is int8."""
-    weight = scene.scheme.weights.get(node.input[1]) if _is_plain(scene, node) else None
-    if weight is None or weight.axis is None:
-        return None
-    if node.op_type in FLOAT_RESULT:
-        is_float = not any(scene.is_int8(one) for one in scene.graph.consumers.get(node.output[0], ()))
-        return _layer(scene, node, _float_tail(scene, node)) if is_float else None
-    absorbed = scene.absorbed_by(node)
-    grid = scene.grid(absorbed.output[0] if absorbed else node.output[0])
-    if grid is None or (absorbed and absorbed.op_type == "HardSigmoid"):  # its shift goes into the bias
-        return None
-    low, high = clip_bounds(absorbed, scene.graph) if absorbed else (grid.low, grid.high)
-    if grid.low < low - grid.scale / 2 or grid.high > high + grid.scale / 2:  # the activation is more than the ends of the grid
-        return None
-    return _layer(scene, node, (absorbed,) if absorbed else (), (grid.zero_point, grid.signed))
-
-
-def _is_plain(scene: Scene, node: NodeProto) -> bool:
-    """Tell whether a node multiplies by a weight that can be laid beside another one."""
-    if node.op_type not in PRODUCTS or not scene.is_int8(node) or node.input[1] not in scene.graph.constants:
-        return False
-    return attribute(node, "group", 1) == 1 and node.output[0] in scene.shapes
-
-
-def _layer(scene: Scene, node: NodeProto, tail: tuple[NodeProto, ...], grid: Hashable = None) -> _Layer | None:
-    axis = {"Conv": 0, "MatMul": 1}.get(node.op_type, 0 if attribute(node, "transB", 0) else 1)
-    dims = list(scene.graph.constants[node.input[1]].dims)
-    channels = dims.pop(axis)
-    biases = [*node.input[2:3], *(_bias_name(scene, one) for one in tail if one.op_type == "Add")]
-    if any(name and scene.graph.constants[name].dims != [channels] for name in biases):
-        return None
-    form = tuple(_form(one, one.input[1:] if one.op_type in _ACTIVATIONS else ()) for one in ((node, *tail) if grid is None else (node,)))
-    return _Layer(node, tail, axis, (node.input[0], tuple(dims), form, grid))
-
-
-def _form(node: NodeProto, operands: Sequence[str]) -> Hashable:
-    return node.op_type, tuple(sorted(one.SerializeToString() for one in node.attribute)), tuple(operands)
-
-
-def _float_tail(scene: Scene, node: NodeProto) -> tuple[NodeProto, ...]:
-    """Return the float sum with a bias behind a MatMul, and the activation behind that."""
-    tail: list[NodeProto] = []
-    reader = scene.only_reader(node.output[0])
-    if node.op_type == "MatMul" and reader is not None and reader.op_type == "Add" and _bias_name(scene, reader):
-        tail.append(reader)
-        reader = scene.only_reader(reader.output[0])
-    if reader is not None and reader.op_type in _ACTIVATIONS:
-        tail.append(reader)
-    return tuple(tail)
-
-
-def _bias_name(scene: Scene, node: NodeProto) -> str:
-    return next((name for name in node.input if name in scene.graph.constants), "")
-
-
-def _in_float(scene: Scene, layers: Sequence[_Layer], readers: Sequence[NodeProto]) -> Edit:
+def _in_float(scene: Scene, layers: Sequence[ParallelLayer], readers: Sequence[NodeProto]) -> Edit:
     merged = _merged(scene, layers, join(_parts(scene, layers)), layers[0].tail)
     before = [[*one.nodes, *readers[index : index + 1]] for index, one in enumerate(layers)]
     moves = [[one] for one in readers[1:] if one.op_type == "Transpose"]  # a Reshape costs nothing
@@ -165,14 +90,14 @@ def _in_float(scene: Scene, layers: Sequence[_Layer], readers: Sequence[NodeProt
     return merged.edit(scene, layers, [(one, "fp32") for one in before], [(one, "fp32") for one in after])
 
 
-def _with_float_result(scene: Scene, layers: Sequence[_Layer]) -> Edit:
+def _with_float_result(scene: Scene, layers: Sequence[ParallelLayer]) -> Edit:
     merged = _merged(scene, layers, join(_parts(scene, layers)), layers[0].tail)
-    before: list[_Step] = [((one.node,), "int8") for one in layers]
-    before += [(one.tail, "fp32") for one in layers if one.tail]
-    return merged.edit(scene, layers, before, [(merged.nodes[:1], "int8"), (merged.nodes[1:], "fp32")], merged.nodes[1:])
+    products: list[_Step] = [((one.node,), "int8") for one in layers]
+    tails: list[_Step] = [(one.tail, "fp32") for one in layers if one.tail]
+    return merged.edit(scene, layers, [*products, *tails], [(merged.nodes[:1], "int8"), (merged.nodes[1:], "fp32")], merged.nodes[1:])
 
 
-def _with_int8_result(scene: Scene, layers: Sequence[_Layer]) -> Edit | None:
+def _with_int8_result(scene: Scene, layers: Sequence[ParallelLayer]) -> Edit | None:
     source = scene.scheme.activations[layers[0].node.input[0]]
     found = join_on_one_grid(source, [scene.scheme.activations[one.output] for one in layers], _parts(scene, layers))
     if found is None:
@@ -182,7 +107,7 @@ def _with_int8_result(scene: Scene, layers: Sequence[_Layer]) -> Edit | None:
     return merged.edit(scene, layers, [(one.nodes, "int8") for one in layers], [(merged.nodes, "int8")])
 
 
-def _parts(scene: Scene, layers: Sequence[_Layer]) -> list[Part]:
+def _parts(scene: Scene, layers: Sequence[ParallelLayer]) -> list[Part]:
     return [
         Part(
             scene.array(one.node.input[1]).astype(np.float32),
@@ -205,7 +130,12 @@ class _Merged:
     shapes: Mapping[str, Shape]
 
     def edit(
-        self, scene: Scene, layers: Sequence[_Layer], before: Sequence[_Step], after: Sequence[_Step], floats: Sequence[NodeProto] = ()
+        self,
+        scene: Scene,
+        layers: Sequence[ParallelLayer],
+        before: Sequence[_Step],
+        after: Sequence[_Step],
+        floats: Sequence[NodeProto] = (),
     ) -> Edit:
         """Return the edit that puts them in the place of the first layer, with the kernels that ran before and run instead."""
         first, *others = [node.name for one in layers for node in one.nodes]
@@ -224,7 +154,7 @@ class _Merged:
         )
 
 
-def _merged(scene: Scene, layers: Sequence[_Layer], joint: Part, tail: Sequence[NodeProto], grid: Grid | None = None) -> _Merged:
+def _merged(scene: Scene, layers: Sequence[ParallelLayer], joint: Part, tail: Sequence[NodeProto], grid: Grid | None = None) -> _Merged:
     """Return the layer whose node bears the names of all, with what stands behind each of them once, and a Split."""
     first = layers[0]
     result, name = f"{first.output}_joined", "+".join(one.node.name for one in layers)
@@ -238,7 +168,7 @@ def _merged(scene: Scene, layers: Sequence[_Layer], joint: Part, tail: Sequence[
         operands = [nodes[-1].output[0], *node.input[1:]]
         if node.op_type == "Add":
             operands[1] = f"{result}_sum"
-            constants[operands[1]] = np.concatenate([scene.array(_bias_name(scene, one.tail[index - 1])) for one in layers])
+            constants[operands[1]] = np.concatenate([scene.array(bias_name(scene, one.tail[index - 1])) for one in layers])
         nodes.append(_named(with_operands(node, operands, f"{result}_{index}"), f"{name}_{index}"))
     constants[f"{result}_sizes"] = np.array([one.channels(scene) for one in layers], np.int64)
     axis = 1 if first.node.op_type == "Conv" else len(scene.shapes[first.output]) - 1
