@@ -78,7 +78,7 @@ def fastest_float(model: ModelProto, times_of: TimesOf | None = None) -> FloatFi
     speedup = speedups[winner]
     if speedup.low <= 1:
         notes.append(
-            f"{winner} for its kernels it is not faster here ({speedup.ratio:.2f}x, {speedup.low:.2f} to {speedup.high:.2f}): only prepared"
+            f"shaped for its kernels it is not faster here ({speedup.ratio:.2f}x, {speedup.low:.2f} to {speedup.high:.2f}): only prepared"
         )
         return FloatFile(prepared, speedup=speedup, notes=tuple(notes))
     return FloatFile(shaped[winner].model, shaped[winner].rewrites, speedup, tuple(notes))

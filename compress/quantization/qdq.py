@@ -12,6 +12,7 @@ from ...graph.copying import copy_model
 from .indexing import Graph, clip_bounds, hard_sigmoid_line, tensors_read
 from .placement import FLOAT_RESULT, PRODUCTS
 from .scheme import Grid, IntegerWeight, Scheme, gate_grid, spread
+from .sums import part_sums_
 
 # Half of int32's range: the other half is for the products that the kernel adds to the bias.
 _MAX_BIAS = 2**30
@@ -40,10 +41,10 @@ def write_qdq(model: ModelProto, scheme: Scheme, *, integer_bias: bool = True) -
     del written.graph.node[:]
     written.graph.node.extend(nodes)
     written.graph.initializer.extend(writer.constants.values())
-    gone = {one.name for one in model.graph.value_info} - {name for node in nodes for name in node.output}
-    infos = [one for one in model.graph.value_info if one.name not in gone]
+    produced = {name for node in nodes for name in node.output}
     del written.graph.value_info[:]
-    written.graph.value_info.extend(infos)
+    written.graph.value_info.extend(one for one in model.graph.value_info if one.name in produced)
+    part_sums_(written, model, scheme)
     return written
 
 
