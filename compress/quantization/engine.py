@@ -122,7 +122,7 @@ def quantize(
         ),
         ranges=dict(fitted.ranges),
         method=fitted.rule.method if config.method != "auto" else f"auto ({fitted.rule.method})",
-        rewrites=(*fitted.normalised.applied, *(one.what for one in built.rewrites)),
+        rewrites=(*fitted.normalised.applied, *(f"{one.what}: {', '.join(one.nodes)}" for one in built.rewrites)),
         undone=fitted.normalised.undone,
         saturation=built.findings,
         tried=tried.tried if tried else (),
@@ -238,8 +238,8 @@ class _Engine:
 
     def _shaped(self, model: ModelProto, scheme: Scheme, times_of: TimesOf) -> Shaped:
         """Return the model in the form that its kernels like best."""
-        if self.is_guarded:
-            return shape_kernels(model, scheme, times_of)  # there each layer may get narrower weights, or stay float, by itself
+        if self.is_guarded or self.fitted.target.provider != "cpu":  # a guard narrows single layers; a Split of integers is for the CPU
+            return shape_kernels(model, scheme, times_of)
         return shape_fastest(model, scheme, times_of, self.fitted.probe if self.is_here else ())
 
     def speedup_of(self, built: Built) -> Speedup | None:
