@@ -24,12 +24,12 @@ _OPERATOR = re.compile(
 _QUOTED = re.compile(r"Symbol\('[a-z]+[0-9]+'|L\['\w+'\]")
 _PLAIN = re.compile(r"[\w\s()\[\],+\-*/%<>=!.]*")
 _WORD = re.compile(r"[^\W\d]\w*")
-_SYMBOL = re.compile(r"[a-z]{1,3}[0-9]+")
-_WORDS = frozenset(
-    "Symbol positive integer nonnegative negative True False L size stride storage_offset and or not is None "
-    "Add Mul Pow Integer Float Rational Max Min Mod PythonMod Abs Identity Where FloorDiv CleanDiv CeilDiv ModularIndexing PowByNatural "
-    "FloatPow IntTrueDiv FloatTrueDiv ToFloat TruncToInt RoundToInt FloorToInt CeilToInt RoundDecimal TruncToFloat floor ceiling sqrt "
-    "Eq Ne Lt Le Gt Ge Equality Unequality StrictLessThan LessThan StrictGreaterThan GreaterThan And Or Not oo int_oo".split()
+_WORDS = re.compile(
+    "Symbol|positive|integer|nonnegative|negative|True|False|None|L|size|stride|storage_offset|and|or|not|is|oo|int_oo"
+    "|Add|Mul|Pow|Integer|Float|Rational|Max|Min|Mod|PythonMod|Abs|Identity|Where|FloorDiv|CleanDiv|CeilDiv|ModularIndexing|PowByNatural"
+    "|FloatPow|IntTrueDiv|FloatTrueDiv|ToFloat|TruncToInt|RoundToInt|FloorToInt|CeilToInt|RoundDecimal|TruncToFloat|floor|ceiling|sqrt"
+    "|Eq|Ne|Lt|Le|Gt|Ge|Equality|Unequality|StrictLessThan|LessThan|StrictGreaterThan|GreaterThan|And|Or|Not"
+    "|[a-z]{1,3}[0-9]+"  # symbols: s53, u0
 )
 _PAYLOAD = re.compile(r"(weight|tensor)_[0-9]+")
 _SAVE = "save the program again with torch.export.save, or load it yourself and call to_onnx(Program(program, spec), ...)"
@@ -141,7 +141,7 @@ def _is_arithmetic(text: object) -> bool:
     if not isinstance(text, str):
         return False
     bare = _QUOTED.sub("Symbol(", text)
-    return bool(_PLAIN.fullmatch(bare)) and all(word in _WORDS or _SYMBOL.fullmatch(word) for word in _WORD.findall(bare))
+    return bool(_PLAIN.fullmatch(bare)) and all(_WORDS.fullmatch(word) for word in _WORD.findall(bare))
 
 
 def _records(value: object) -> Iterator[dict[str, object]]:

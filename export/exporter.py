@@ -47,6 +47,7 @@ class Exported:
         exporter: Which of torch's exporters wrote it.
         failed: Exporter to the reason why its file was not taken.
         cautions: Python values that the exporter froze as they were in the example.
+        batch: The only number of images that the file takes; None for any.
         notes: What float16 cost: constants that were limited, or became 0.
     """
 
@@ -56,6 +57,7 @@ class Exported:
     exporter: Exporter = "dynamo"
     failed: Mapping[str, str] = field(default_factory=dict[str, str])
     cautions: tuple[str, ...] = ()
+    batch: int | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -162,7 +164,7 @@ def _attempt(exporter: Exporter, job: _Job, failures: Mapping[str, EdgerecError]
             parity = check_answers(question.expected, [_answered(answer, one) for one in question.batches], job.tolerance)
         except GateError as error:
             raise _located(error, question, traced, plain) from error
-    return Exported(job.path, spec, parity, exporter, failed, traced.cautions, notes)
+    return Exported(job.path, spec, parity, exporter, failed, traced.cautions, question.batch, notes)
 
 
 def _halved(plain: ModelProto, job: _Job, traced: Traced) -> tuple[ModelProto, tuple[str, ...]]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -41,13 +39,20 @@ class ProgramInput:
         name: Of forward's argument.
         shape: Of the example; the first dimension counts images.
         free: The dimensions that may have other sizes.
-        dtype: numpy's.
+        dtype: numpy's name of its type.
     """
 
     name: str
     shape: tuple[int, ...]
     free: frozenset[int]
-    dtype: npt.DTypeLike
+    dtype: str
+
+    def image_shape(self, layout: str) -> tuple[int, int, int] | None:
+        """Return (channels, height, width) where this can be an image: four dimensions, float32, one or three channels."""
+        if len(self.shape) != 4 or self.dtype != "float32":
+            return None
+        channels, height, width = self.shape[1:] if layout == "NCHW" else (self.shape[3], *self.shape[1:3])
+        return (channels, height, width) if channels in (1, 3) else None
 
 
 def load_program(path: Path) -> ExportedProgram:
@@ -79,14 +84,16 @@ def inputs_of(program: ExportedProgram) -> tuple[ProgramInput, ...]:
     odd = [type(one).__name__ for one in flat if not isinstance(one, Tensor)]
     if odd or len(flat) != len(names):
         raise ModelError("the program takes something else than tensors", ", ".join(odd), "export it with tensors as its only arguments")
+    if any(isinstance(one, Tensor) and not one.ndim for one in flat) or not flat:
+        raise ModelError("an input of the program has no batch", ", ".join(map(str, names)), "let every tensor start with the batch")
     values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
     return tuple(_input(str(name), cast("Tensor", one), values.get(str(name))) for name, one in zip(names, flat, strict=True))
 
 
 def _input(name: str, example: Tensor, traced: object) -> ProgramInput:
     sizes = traced.shape if isinstance(traced, Tensor) else example.shape
-    free = frozenset(at for at, size in enumerate(sizes) if not isinstance(size, int))
-    return ProgramInput(name, tuple(example.shape), free, cast("npt.DTypeLike", np.asarray(example.detach().cpu().numpy()).dtype))
+    free = frozenset(at for at, size in enumerate(sizes) if isinstance(size, torch.SymInt))
+    return ProgramInput(name, tuple(example.shape), free, str(example.dtype).removeprefix("torch."))
 
 
 class RunsProgram(nn.Module):
@@ -97,6 +104,7 @@ class RunsProgram(nn.Module):
 
     def __init__(self, program: ExportedProgram) -> None:
         super().__init__()
+        assert program.call_spec.in_spec is not None  # torch.export always writes it
         self._structure = program.call_spec.in_spec
         # Hidden from nn.Module: a program's module refuses `eval()`, being always as it was exported.
         self._hidden = (program.module(check_guards=False),)

@@ -46,6 +46,11 @@ class Question:
     free: Axes
 
     @property
+    def batch(self) -> int | None:
+        """The only number of images that the file takes; None for any."""
+        return None if any(0 in axes for axes in self.free.values()) else len(next(iter(self.example.values())))
+
+    @property
     def outputs(self) -> list[str]:
         """Names of the outputs, in their order."""
         return list(self.expected[0])

@@ -69,7 +69,10 @@ def _refusing(model: nn.Module, feeds: Mapping[str, Array]) -> str:
     entered: list[str] = []
 
     def enter(path: str):
-        return lambda module, inputs: entered.append(f"{type(module).__name__} {path!r}" if path else type(module).__name__)
+        def note(module: nn.Module, inputs: object) -> None:
+            entered.append(f"{type(module).__name__} {path!r}" if path else type(module).__name__)
+
+        return note
 
     def leave(module: nn.Module, inputs: object, output: object) -> None:
         entered.pop()
