@@ -77,7 +77,7 @@ PUBLIC = {
         "save_statistics",
     ],
     "edgerec.data": ["Batch", "DataSet", "Split", "from_arrays", "open_data"],
-    "edgerec.export": ["Exported", "PackedFile", "Packing", "pack", "to_onnx"],
+    "edgerec.export": ["Exported", "PackedFile", "Packing", "Program", "load_program", "pack", "to_onnx"],
     "edgerec.graph": [
         "HalfPrecision",
         "Normalised",
