@@ -8,44 +8,42 @@ from pathlib import Path
 
 import pytest
 
-from edgerec.benchmarks.memory_slope import MILLION, Slope, fit_slope, main, sample_memory
+from edgerec.benchmarks.memory_slope import MILLION, Slope, fit_slope, main
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
 
 
+def slope_of(call: str, calls: int) -> Slope:
+    """Return the slope of a call in a fresh process: in one that has freed much, a leak first fills the holes."""
+    code = f"""
+from itertools import count
+from edgerec.benchmarks.memory_slope import fit_slope, sample_memory
+kept, numbers = [], count()
+slope = fit_slope(sample_memory(lambda: {call}, {calls}, 200, 1000), {calls})
+print(slope.bytes, slope.low, slope.high)
+"""
+    out = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    return Slope(*map(float, out.stdout.split()))
+
+
 @linux
 def test_a_leak_is_found() -> None:
-    kept: list[bytes] = []
-    memory = sample_memory(lambda: kept.append(bytes(1000)), 20_000, 200, 1000)
-    slope = fit_slope(memory, 20_000)
+    slope = slope_of("kept.append(bytes(1000))", 20_000)
     assert not slope.met
     # 1,000 bytes, 33 of Python's header, up to the allocator's next step, and 8 in the list.
     assert 1.0e9 < slope.low <= slope.bytes <= slope.high < 1.2e9
 
 
 @linux
-def test_a_clean_function_does_not_grow() -> None:
-    slope = fit_slope(sample_memory(lambda: bytes(1000), 20_000, 200, 1000), 20_000)
-    assert slope.met
-    assert slope.bytes == 0
-
-
-LEAK = """
-from edgerec.benchmarks.memory_slope import fit_slope, sample_memory
-kept, calls = [], 0
-def call():
-    global calls
-    calls += 1
-    if calls % 10 == 0:
-        kept.append(object())
-print(fit_slope(sample_memory(call, 400_000, 200, 10_000), 400_000).met)
-"""
+def test_a_leak_of_one_small_object_in_ten_calls_is_found() -> None:
+    assert not slope_of("kept.append(object()) if next(numbers) % 10 == 0 else None", 400_000).met
 
 
 @linux
-def test_a_leak_of_one_small_object_in_ten_calls_is_found() -> None:
-    """In a process of its own: in one that has freed memory before, a small leak fills the gaps first."""
-    assert subprocess.run([sys.executable, "-c", LEAK], capture_output=True, text=True, check=True).stdout == "False\n"
+def test_a_clean_function_does_not_grow() -> None:
+    slope = slope_of("bytes(1000)", 400_000)
+    assert slope.met
+    assert slope.bytes < 1e6, "a thousandth of the leak above"
 
 
 def test_an_exact_line_is_its_own_slope() -> None:
