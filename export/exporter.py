@@ -118,14 +118,15 @@ def to_onnx(
     check_writable(path)
     question, settings = _question(model, feeds, batch, size, order), _settings(batch, size, precision)
     tolerance = tolerance or (Tolerance() if precision == "fp32" else HALF)
-    job = _Job(question, model.spec, path, tolerance, run, precision, settings)
+    spec = model.spec if question.is_classifier or model.spec.labels else replace(model.spec, task="other")
+    job = _Job(question, spec, path, tolerance, run, precision, settings)
     failures: dict[str, EdgerecError] = {}
     for one in _order(exporter, question):
         try:
             return _attempt(one, job, failures)
         except (ModelError, GateError) as error:
             failures[one] = error
-    raise _combined(failures)
+    raise _combined(failures, job.settings)
 
 
 def _question(
@@ -201,16 +202,17 @@ def _located(error: GateError, question: Question, traced: Traced, plain: ModelP
     return GateError(error.problem, f"{error.given}; {told}", error.fix)
 
 
-def _combined(failures: Mapping[str, EdgerecError]) -> EdgerecError:
+def _combined(failures: Mapping[str, EdgerecError], settings: Mapping[str, object]) -> EdgerecError:
     """Return the error of the only exporter, or one that tells what each of them met."""
     last = list(failures.values())[-1]
+    ending = "; or leave --dynamic-size out" if settings.get("size") == "free" else ""
     if len(failures) == 1:
-        return last
+        return type(last)(last.problem, last.given, last.fix + ending)
     told = "; ".join(f"{name}: {error.problem}: {error.given}" for name, error in failures.items())
     fixes = dict.fromkeys(error.fix for error in failures.values())
     if any(isinstance(error, GateError) for error in failures.values()):
-        return GateError("neither exporter's file gives PyTorch's answers", told, "; ".join(fixes))
-    return ModelError("torch cannot export this model", told, next(iter(fixes)))
+        return GateError("neither exporter's file gives PyTorch's answers", told, "; ".join(fixes) + ending)
+    return ModelError("torch cannot export this model", told, next(iter(fixes)) + ending)
 
 
 def _exported_spec(job: _Job, exporter: str, failed: Mapping[str, str], cautions: tuple[str, ...]) -> ModelSpec:
