@@ -78,6 +78,8 @@ def ask_checkpoint(
         ConfigError: Fewer than three images, or inputs that the spec does not name.
     """
     model, spec = checkpoint.model, checkpoint.spec
+    if free_size and not spec.inputs:
+        raise ConfigError("only images have a free height and width", "the model takes no image", "leave --dynamic-size out")
     prepared = _prepared(feeds, spec, order)
     parts = _portions(min(map(len, prepared.values())), batch)
     rank = _rank(model, prepared, batch)
