@@ -14,6 +14,7 @@ from onnx import ModelProto
 from ..graph.execution import open_model
 from ..graph.exported import clean
 from ..graph.file import with_spec, writing_onnx
+from ..graph.half_rounding import rounding_like_half
 from ..graph.parity import Answer, Parity, Tolerance
 from ..graph.precision import half_inputs_outputs, half_precision
 from ..runtime.errors import ConfigError, DataError, EdgerecError, GateError, ModelError
@@ -43,7 +44,8 @@ class Exported:
     Attributes:
         path: Where it is.
         spec: What it says about itself.
-        parity: How close it is to the PyTorch model, over both batch sizes; of several outputs, the one that is farthest off.
+        parity: How close it is to the PyTorch model, over all batches; of several outputs, the one that is farthest off. Of a float16 file,
+            with every tensor rounded to float16, which a GPU does and a CPU does not.
         exporter: Which of torch's exporters wrote it.
         failed: Exporter to the reason why its file was not taken.
         cautions: Python values that the exporter froze as they were in the example.
@@ -118,14 +120,15 @@ def to_onnx(
     check_writable(path)
     question, settings = _question(model, feeds, batch, size, order), _settings(batch, size, precision)
     tolerance = tolerance or (Tolerance() if precision == "fp32" else HALF)
-    job = _Job(question, model.spec, path, tolerance, run, precision, settings)
+    spec = model.spec if question.is_classifier or model.spec.labels else replace(model.spec, task="other")
+    job = _Job(question, spec, path, tolerance, run, precision, settings)
     failures: dict[str, EdgerecError] = {}
     for one in _order(exporter, question):
         try:
             return _attempt(one, job, failures)
         except (ModelError, GateError) as error:
             failures[one] = error
-    raise _combined(failures)
+    raise _combined(failures, job.settings)
 
 
 def _question(
@@ -157,25 +160,37 @@ def _attempt(exporter: Exporter, job: _Job, failures: Mapping[str, EdgerecError]
     failed = {name: f"{error.problem}: {error.given}" for name, error in failures.items()}
     spec = _exported_spec(job, exporter, failed, traced.cautions)
     plain = clean(traced.model)
-    final, notes = (plain, ()) if job.precision == "fp32" else _halved(plain, job, traced)
+    final, notes, emulated = (plain, (), None) if job.precision == "fp32" else _halved(plain, job, traced)
     with writing_onnx(with_spec(final, spec), job.path) as temporary:
         answer = ask_file(temporary, question.outputs) if job.run is None else _first_output(job.run(temporary))
         try:
-            parity = check_answers(question.expected, [_answered(answer, one) for one in question.batches], job.tolerance)
+            parity = _gate(answer, question, job.tolerance)
         except GateError as error:
             raise _located(error, question, traced, plain) from error
-    return Exported(job.path, spec, parity, exporter, failed, traced.cautions, question.batch, notes)
+    return Exported(job.path, spec, emulated or parity, exporter, failed, traced.cautions, question.batch, notes)
 
 
-def _halved(plain: ModelProto, job: _Job, traced: Traced) -> tuple[ModelProto, tuple[str, ...]]:
-    """Return the float16 model, after the float one has shown that it is right: rounding would hide a small error."""
-    question, opened = job.question, open_model(plain)
+def _halved(plain: ModelProto, job: _Job, traced: Traced) -> tuple[ModelProto, tuple[str, ...], Parity]:
+    """Return the float16 model, what it cost, and how close it is where float16 is really computed with.
+
+    The float one is asked first: rounding would hide a small error of the exporter's.
+    """
+    question = job.question
     try:
-        check_answers(question.expected, [_answered(lambda feeds: dict(opened.run(feeds)), one) for one in question.batches], Tolerance())
+        _gate(open_model(plain).run, question, Tolerance())
     except GateError as error:
         raise _located(error, question, traced, plain) from error
     half = half_precision(plain, question.batches[-1])
-    return (half_inputs_outputs(half.model) if job.precision == "fp16-io" else half.model), half.notes
+    try:
+        parity = _gate(open_model(rounding_like_half(half.model), optimise=False).run, question, job.tolerance)
+    except GateError as error:
+        told = f"{error.given}; in float32 the file is right"
+        raise GateError("float16 loses too much of this model", told, "leave --precision out, or keep large values small") from error
+    return (half_inputs_outputs(half.model) if job.precision == "fp16-io" else half.model), half.notes, parity
+
+
+def _gate(answer: Callable[[Mapping[str, Array]], Outputs], question: Question, tolerance: Tolerance) -> Parity:
+    return check_answers(question.expected, [_answered(answer, one) for one in question.batches], tolerance)
 
 
 def _first_output(opened: Answer) -> Callable[[Mapping[str, Array]], Outputs]:
@@ -201,16 +216,17 @@ def _located(error: GateError, question: Question, traced: Traced, plain: ModelP
     return GateError(error.problem, f"{error.given}; {told}", error.fix)
 
 
-def _combined(failures: Mapping[str, EdgerecError]) -> EdgerecError:
+def _combined(failures: Mapping[str, EdgerecError], settings: Mapping[str, object]) -> EdgerecError:
     """Return the error of the only exporter, or one that tells what each of them met."""
     last = list(failures.values())[-1]
+    ending = "; or leave --dynamic-size out" if settings.get("size") == "free" else ""
     if len(failures) == 1:
-        return last
+        return type(last)(last.problem, last.given, last.fix + ending)
     told = "; ".join(f"{name}: {error.problem}: {error.given}" for name, error in failures.items())
     fixes = dict.fromkeys(error.fix for error in failures.values())
     if any(isinstance(error, GateError) for error in failures.values()):
-        return GateError("neither exporter's file gives PyTorch's answers", told, "; ".join(fixes))
-    return ModelError("torch cannot export this model", told, next(iter(fixes)))
+        return GateError("neither exporter's file gives PyTorch's answers", told, "; ".join(fixes) + ending)
+    return ModelError("torch cannot export this model", told, next(iter(fixes)) + ending)
 
 
 def _exported_spec(job: _Job, exporter: str, failed: Mapping[str, str], cautions: tuple[str, ...]) -> ModelSpec:

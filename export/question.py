@@ -51,6 +51,11 @@ class Question:
         return None if any(0 in axes for axes in self.free.values()) else len(next(iter(self.example.values())))
 
     @property
+    def is_classifier(self) -> bool:
+        """Whether the first output is one row for each image, as logits are."""
+        return next(iter(self.expected[0].values())).ndim == 2
+
+    @property
     def outputs(self) -> list[str]:
         """Names of the outputs, in their order."""
         return list(self.expected[0])
@@ -73,16 +78,20 @@ def ask_checkpoint(
         ConfigError: Fewer than three images, or inputs that the spec does not name.
     """
     model, spec = checkpoint.model, checkpoint.spec
+    if free_size and not spec.inputs:
+        raise ConfigError("only images have a free height and width", "the model takes no image", "leave --dynamic-size out")
     prepared = _prepared(feeds, spec, order)
     parts = _portions(min(map(len, prepared.values())), batch)
-    plain = _returns_tensor(model, prepared, batch)
-    if plain and batch is None and list(prepared) == [one.name for one in spec.inputs]:
+    rank = _rank(model, prepared, batch)
+    # Without labels, anything but rows may be what the model is for: a mask, or a feature map.
+    classifies = spec.task == "classification" and (rank == 2 or (rank is not None and spec.labels))
+    if classifies and batch is None and list(prepared) == [one.name for one in spec.inputs]:
         check_model(model, spec)
     free: dict[str, dict[int, str]] = {name: {} if batch else {0: "batch"} for name in prepared}
     if free_size:
         for name, sides in free_sides(spec).items():
             free[name] |= sides
-    return _asked(model, None, prepared, parts, free, flat=not plain)
+    return _asked(model, None, prepared, parts, free, flat=rank is None)
 
 
 def ask_program(program: Program, feeds: Mapping[str, Array], batch: int | None, *, free_size: bool) -> Question:
@@ -111,7 +120,7 @@ def ask_program(program: Program, feeds: Mapping[str, Array], batch: int | None,
         )
     parts = _portions(min(map(len, prepared.values())), fixed)
     module = RunsProgram(program.program)
-    return _asked(module, program.program, prepared, parts, free, flat=not _returns_tensor(module, prepared, fixed))
+    return _asked(module, program.program, prepared, parts, free, flat=_rank(module, prepared, fixed) is None)
 
 
 def _axes(free: frozenset[int], sides: Mapping[int, str], name: str) -> dict[int, str]:
@@ -140,8 +149,8 @@ def _portions(count: int, batch: int | None) -> list[slice]:
     return [slice(at, at + batch) for at in range(0, count - batch + 1, batch)]
 
 
-def _returns_tensor(model: nn.Module, prepared: Mapping[str, Array], batch: int | None) -> bool:
-    """Whether forward gives one tensor; what it raises is told."""
+def _rank(model: nn.Module, prepared: Mapping[str, Array], batch: int | None) -> int | None:
+    """Return the number of dimensions that forward gives, or None where it gives several tensors; what it raises is told."""
     given = ", ".join(f"{name} {array.shape[1:]}" for name, array in prepared.items())
     try:
         result = run_torch(model, {name: array[: batch or TRACED_BATCH] for name, array in prepared.items()})
@@ -152,7 +161,10 @@ def _returns_tensor(model: nn.Module, prepared: Mapping[str, Array], batch: int 
             else "check --input-size and the model"
         )
         raise ModelError("the model refuses its input", f"{given} ({cause(error)})", fix) from error
-    return isinstance(result, torch.Tensor) or not name_outputs(result)
+    if isinstance(result, torch.Tensor):
+        return result.ndim
+    name_outputs(result)  # raises where there are no tensors
+    return None
 
 
 def _prepared(feeds: Mapping[str, Array], spec: ModelSpec, order: Sequence[str] | None) -> dict[str, Array]:

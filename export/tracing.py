@@ -139,7 +139,7 @@ def _name_axes_(model: ModelProto, free: Axes) -> None:
 
 def _torchscript(model: nn.Module, example: tuple[torch.Tensor, ...], inputs: list[str], outputs: list[str], free: Axes) -> Traced:
     batch = {0: "batch"} if any("batch" in axes.values() for axes in free.values()) else {}
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as told:
+    with tempfile.TemporaryDirectory() as folder, _no_graphs(), warnings.catch_warnings(record=True) as told:
         file = Path(folder) / "model.onnx"
         warnings.simplefilter("ignore")  # it announces its own end at each call
         warnings.simplefilter("always", torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage]  # it has no other name
@@ -158,6 +158,18 @@ def _torchscript(model: nn.Module, example: tuple[torch.Tensor, ...], inputs: li
     optimize_ir(edited, input_size_limit=_FOLD_UP_TO, output_size_limit=_FOLD_UP_TO)
     frozen = {f"{Path(one.filename).name}:{one.lineno}": str(one.message).split(" might cause")[0] for one in told}
     return Traced(ir.to_proto(edited), tuple(f"{what} ({where})" for where, what in frozen.items()))
+
+
+@contextmanager
+def _no_graphs() -> Generator[None]:
+    """Keep the older exporter from printing the whole graph where an operator fails."""
+    # Its switch does not work: torch 2.13 turns the log on at every export, and writes it to stdout, where --json is.
+    log = torch._C._jit_onnx_log  # pyright: ignore[reportPrivateUsage]
+    torch._C._jit_onnx_log = lambda *_: None  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        torch._C._jit_onnx_log = log  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
 
 
 @contextmanager
