@@ -9,7 +9,6 @@ otherwise, prints a table, and ends with 1 when a bar is missed.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from ..runtime.session import open_session
 from .duty_cycle import measure_duty_cycle
 from .plain_nets import residual_net
 from .records import machine, versions
+from .start_up import installed
 
 ROOT = Path(__file__).resolve().parents[1]
 BARE = """
@@ -168,8 +168,9 @@ def show(rows: Sequence[Row]) -> None:
 def _process(code: str, folder: Path, cache: str) -> tuple[float, float, str]:
     """Return the wall time of a process, its peak memory in bytes, and what it printed."""
     command = [sys.executable, "-P", "-c", code + PEAK, str(folder / "net.onnx"), str(folder / "image.npy")]
+    environment = installed(folder / "bytecode") | {"EDGEREC_CACHE": cache}
     begin = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"EDGEREC_CACHE": cache})
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     took = time.perf_counter() - begin
     label, peak_bytes = done.stdout.split()
     return took, float(peak_bytes), label

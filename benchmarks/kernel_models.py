@@ -94,9 +94,10 @@ class _Build:
     def int8_step_(self, operator: Operator, number: int, source: str, *, is_island: bool) -> str:
         """Add an operator from integers to integers; its first operand is `source`, or an input where there is none."""
         source = source or self.integers_(operator, 0, number)
-        if operator.op_type == "Pad" and not is_island:  # moves integers as they are
-            names = [source, *self.constants_(operator.operands[1:2], str(number)), self.grid_()[1]]
-            return self.add_("Pad", names, f"kernel{number}", operator)
+        if operator.op_type in ("Pad", "Split") and not is_island:  # move integers as they are
+            names = [source, *self.constants_(operator.operands[1:2], str(number))]
+            names += [self.grid_()[1]] if operator.op_type == "Pad" else []
+            return self.add_(operator.op_type, names, f"kernel{number}", operator)
         names = [self.add_("DequantizeLinear", [source, *self.grid_()], f"kernel{number}_source")]
         for index, operand in enumerate(operator.operands[1:], 1):
             is_float = is_island and operand is not None and operand.constant
@@ -201,6 +202,8 @@ class _Build:
         node = onnx.helper.make_node(op_type, inputs, [output], output)
         for name, value in like.attributes if like is not None else ():
             node.attribute.append(onnx.helper.make_attribute(name, value))
+        if op_type == "Split" and like is not None and (sizes := like.operands[1]) is not None:
+            node.output.extend(f"{output}_{part}" for part in range(1, len(sizes.values or ())))
         self.nodes.append(node)
         return output
 

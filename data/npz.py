@@ -83,7 +83,7 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[np.generic]]:
         tokenize.TokenError,
         zipfile.BadZipFile,
         zlib.error,
-        NotImplementedError,
+        RuntimeError,  # what zipfile says to an encrypted member; NotImplementedError, to an unknown compression, is one
         MemoryError,
     ) as error:
         raise DataError("the .npz is damaged", f"{path} ({error})", "make or download it again") from error

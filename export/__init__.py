@@ -9,10 +9,20 @@ if TYPE_CHECKING:
     from .packing import PackedFile as PackedFile
     from .packing import Packing as Packing
     from .packing import pack as pack
+    from .programs import Program as Program
+    from .programs import load_program as load_program
 
-_HOMES = {"Exported": "exporter", "PackedFile": "packing", "Packing": "packing", "pack": "packing", "to_onnx": "exporter"}
+_HOMES = {
+    "Exported": "exporter",
+    "PackedFile": "packing",
+    "Packing": "packing",
+    "Program": "programs",
+    "load_program": "programs",
+    "pack": "packing",
+    "to_onnx": "exporter",
+}
 
-__all__ = ["Exported", "PackedFile", "Packing", "pack", "to_onnx"]
+__all__ = ["Exported", "PackedFile", "Packing", "Program", "load_program", "pack", "to_onnx"]
 
 
 def __getattr__(name: str) -> object:

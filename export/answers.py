@@ -89,10 +89,12 @@ def ask_torch(model: nn.Module, feeds: Feeds) -> Outputs:
 def ask_file(file: Path, names: Sequence[str]) -> Callable[[Feeds], Outputs]:
     """Open a file with ONNX Runtime on the CPU."""
     session = open_session(file)
+    half = {one.name for one in session.inputs if one.type == "tensor(float16)"}
 
     def run(feeds: Feeds) -> Outputs:
-        results = session.run(feeds)
-        return {name: results[name] for name in names}
+        results = session.run({name: array.astype(np.float16) if name in half else array for name, array in feeds.items()})
+        found = {name: results[name] for name in names}
+        return {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in found.items()}
 
     return run
 

@@ -18,6 +18,7 @@ import torch
 from onnx import ModelProto
 from onnxscript.optimizer import optimize_ir
 from torch import nn
+from torch.export import ExportedProgram
 
 from ..graph.file import OPSET
 from ..runtime.errors import ModelError
@@ -45,7 +46,7 @@ class Traced:
     cautions: tuple[str, ...] = ()
 
 
-def trace(exporter: Exporter, model: nn.Module, feeds: Mapping[str, Array], outputs: Sequence[str], free: Axes) -> Traced:
+def trace(exporter: Exporter, model: nn.Module | ExportedProgram, feeds: Mapping[str, Array], outputs: Sequence[str], free: Axes) -> Traced:
     """Run one of torch's exporters.
 
     `dynamo` reads the program (torch.export): it refuses what it cannot follow. `torchscript` records one run: Python values that depend on
@@ -53,7 +54,7 @@ def trace(exporter: Exporter, model: nn.Module, feeds: Mapping[str, Array], outp
 
     Args:
         exporter: Which one.
-        model: What to export; it is evaluated, and left in the mode that it was in.
+        model: What to export; a module is evaluated, and left in the mode that it was in. A program goes through `dynamo` alone.
         feeds: An example by input name, in the order of `forward`'s arguments.
         outputs: Names of the outputs, in their order.
         free: Per input, which axes may have any size, and their names.
@@ -65,6 +66,8 @@ def trace(exporter: Exporter, model: nn.Module, feeds: Mapping[str, Array], outp
     example = tuple(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in feeds.values())
     run = _dynamo if exporter == "dynamo" else _torchscript
     try:
+        if isinstance(model, ExportedProgram):
+            return _from_program(model, list(feeds), list(outputs), free)
         with evaluating(model), torch.no_grad():
             return run(model, example, list(feeds), list(outputs), free)
     # The exporters run the user's forward and wrap or pass on whatever they meet.
@@ -87,7 +90,8 @@ def _advice(error: Exception) -> str:
 
 
 def _dynamo(model: nn.Module, example: tuple[torch.Tensor, ...], inputs: list[str], outputs: list[str], free: Axes) -> Traced:
-    dims = {axis: torch.export.Dim(axis) for axes in free.values() for axis in axes.values()}
+    # Height and width are left to torch: by a name of their own, every network that halves them would have to be described by hand.
+    dims = {axis: torch.export.Dim(axis) if at == 0 else torch.export.Dim.DYNAMIC for axes in free.values() for at, axis in axes.items()}
     each = tuple({at: dims[axis] for at, axis in free.get(name, {}).items()} for name in inputs)
     takes_any = any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(model.forward).parameters.values())
     shapes = (each,) if takes_any else each  # *inputs is one argument to torch.export
@@ -102,14 +106,40 @@ def _dynamo(model: nn.Module, example: tuple[torch.Tensor, ...], inputs: list[st
             dynamic_shapes=shapes if dims else None,
             opset_version=_DYNAMO_OPSET,
         )
-    assert program is not None  # it is, with dynamo=True
-    optimize_ir(program.model, input_size_limit=_FOLD_UP_TO, output_size_limit=_FOLD_UP_TO)
-    return Traced(ir.to_proto(program.model))
+    return _folded(program, free)
+
+
+def _from_program(program: ExportedProgram, inputs: list[str], outputs: list[str], free: Axes) -> Traced:
+    with _quiet():
+        exported = torch.onnx.export(
+            program, dynamo=True, verbose=False, input_names=inputs, output_names=outputs, opset_version=_DYNAMO_OPSET
+        )
+    return _folded(exported, free)
+
+
+def _folded(exported: torch.onnx.ONNXProgram | None, free: Axes) -> Traced:
+    assert exported is not None  # it is, with dynamo=True
+    optimize_ir(exported.model, input_size_limit=_FOLD_UP_TO, output_size_limit=_FOLD_UP_TO)
+    graph = ir.to_proto(exported.model)
+    _name_axes_(graph, free)
+    return Traced(graph)
+
+
+def _name_axes_(model: ModelProto, free: Axes) -> None:
+    """Call the inputs' free axes by our names in place of torch's (s53), wherever they come back alone."""
+    names: dict[str, str] = {}
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        names |= {dims[at].dim_param: axis for at, axis in free.get(value.name, {}).items() if dims[at].dim_param}
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = names.get(dim.dim_param, dim.dim_param)
 
 
 def _torchscript(model: nn.Module, example: tuple[torch.Tensor, ...], inputs: list[str], outputs: list[str], free: Axes) -> Traced:
     batch = {0: "batch"} if any("batch" in axes.values() for axes in free.values()) else {}
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as told:
+    with tempfile.TemporaryDirectory() as folder, _no_graphs(), warnings.catch_warnings(record=True) as told:
         file = Path(folder) / "model.onnx"
         warnings.simplefilter("ignore")  # it announces its own end at each call
         warnings.simplefilter("always", torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage]  # it has no other name
@@ -128,6 +158,18 @@ def _torchscript(model: nn.Module, example: tuple[torch.Tensor, ...], inputs: li
     optimize_ir(edited, input_size_limit=_FOLD_UP_TO, output_size_limit=_FOLD_UP_TO)
     frozen = {f"{Path(one.filename).name}:{one.lineno}": str(one.message).split(" might cause")[0] for one in told}
     return Traced(ir.to_proto(edited), tuple(f"{what} ({where})" for where, what in frozen.items()))
+
+
+@contextmanager
+def _no_graphs() -> Generator[None]:
+    """Keep the older exporter from printing the whole graph where an operator fails."""
+    # Its switch does not work: torch 2.13 turns the log on at every export, and writes it to stdout, where --json is.
+    log = torch._C._jit_onnx_log  # pyright: ignore[reportPrivateUsage]
+    torch._C._jit_onnx_log = lambda *_: None  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        torch._C._jit_onnx_log = log  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
 
 
 @contextmanager

@@ -246,3 +246,44 @@ def _unused(name: str, taken: set[str]) -> str:
         name += "_"
     taken.add(name)
     return name
+
+
+def half_inputs_outputs(model: ModelProto) -> ModelProto:
+    """Return a converted model whose float32 inputs and outputs are float16 as well: a GPU then copies half the bytes."""
+    edited = ir.from_proto(copy_model(model))
+    graph = edited.graph
+    taken = set(ir.convenience.create_value_mapping(graph))
+    for value in graph.inputs:
+        if value.dtype == ir.DataType.FLOAT:
+            _halve_input_(graph, value, taken)
+    for at, value in enumerate(graph.outputs):
+        node = value.producer()
+        if value.dtype != ir.DataType.FLOAT or node is None:
+            continue
+        source = node.inputs[0] if node.op_type == "Cast" and not value.uses() else None
+        half = source if source is not None and source.dtype == ir.DataType.FLOAT16 and not source.is_graph_input() else None
+        name = value.name
+        if half is None or half.is_graph_output():
+            half = _cast(graph, value, ir.DataType.FLOAT16, f"{name}_fp16")
+        graph.outputs[at] = half
+        if half is source:
+            graph.remove(node, safe=True)
+        else:
+            value.name = _unused(f"{name}_fp32", taken)
+        half.name, half.shape = name, value.shape
+    return ir.to_proto(edited)
+
+
+def _halve_input_(graph: ir.Graph, value: ir.Value, taken: set[str]) -> None:
+    """Turn an input into float16; its Casts to float16 go, and who computes in float32 reads it through one."""
+    casts = [use.node for use in value.uses() if use.node.op_type == "Cast" and use.node.outputs[0].dtype == ir.DataType.FLOAT16]
+    others = [use for use in value.uses() if use.node not in casts]
+    value.type = ir.TensorType(ir.DataType.FLOAT16)
+    for node in casts:
+        if not node.outputs[0].is_graph_output():
+            node.outputs[0].replace_all_uses_with(value)
+            graph.remove(node, safe=True)
+    if others:
+        widened = _cast(graph, value, ir.DataType.FLOAT, _unused(f"{value.name}_fp32", taken))
+        for use in others:
+            use.node.replace_input_with(use.idx, widened)

@@ -9,6 +9,10 @@ from .copying import copy_model
 from .file import IR_VERSION, OPSET
 from .opset import lower_opset_
 
+# The oldest ONNX Runtime that edgerec runs on, the first release with the graph-assignment record; tests/test_oldest.py loads our files with
+# it, and pyproject.toml asks for it. The files themselves are older (`graph.file.OPSET`, `IR_VERSION`): 1.15 (2023) loads them as well.
+OLDEST_ONNXRUNTIME = "1.24.1"
+
 LEAST_OPSET = 13  # a per-channel DequantizeLinear needs it: ONNX Runtime refuses to load one in an older file
 _LARGE_BYTES = 1024  # larger initializers are weights, whose values no conversion reads
 

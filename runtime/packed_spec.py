@@ -80,5 +80,5 @@ class Packed:
         for name, allowed in (("size", Size), ("normalisation", Normalisation)):
             if getattr(self, name) not in get_args(allowed):
                 raise ConfigError(f"unknown {name}", repr(getattr(self, name)), f"choose one of {', '.join(get_args(allowed))}")
-        if self.top < 1:
+        if type(self.top) is not int or self.top < 1:
             raise ConfigError("a packed file gives at least one class", self.top)

@@ -41,7 +41,7 @@ def resolve_provider(name: str) -> tuple[Provider, list[Device]]:
         library: str = import_module(known.plugin).get_library_path()
         register_plugin(known.name, Path(library), known.ort_name)
         return known, devices_of(known.ort_name)
-    if known is None and name not in available() and (devices := devices_of(name)):
+    if known is None and name and name not in available() and (devices := devices_of(name)):  # no name would mean every device
         return Provider(name, name, ""), devices  # a library that the caller registered with ONNX Runtime
     return find_provider(name), []
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import DataError
-from .spec import InputSpec, ModelSpec
+from .spec import MAX_PIXELS, InputSpec, ModelSpec
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 Tensor = npt.NDArray[np.float32]
 
-# Above this an image is refused before it is decoded: a few kilobytes of PNG can claim gigabytes of pixels.
-MAX_PIXELS = 64_000_000
 # What is looked for in a file, whatever its name. Pillow knows forty more, most of them hardly tested, and EPS starts Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 

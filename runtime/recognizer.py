@@ -4,12 +4,11 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from . import packed
 from .binding import Binding, Bindings
 from .errors import DataError, ModelError
 from .intake import Image, Sample, read_image, write_image
@@ -17,7 +16,10 @@ from .preprocess import MAX_PIXELS
 from .scores import Prediction, Scores, as_scores_, rank
 from .session import Session, open_session
 from .spec import InputSpec, ModelSpec
-from .stream import WAITING, Stream
+
+# `packed` and `stream` load where they are used: 2 ms of a start that needs neither.
+if TYPE_CHECKING:
+    from .stream import Stream
 
 Array = npt.NDArray[np.generic]
 
@@ -100,6 +102,8 @@ class Recognizer:
         )
         loaded = cls(session, spec, top=top, max_pixels=max_pixels)
         if replay:
+            from . import packed
+
             packed.replay(session, loaded.spec)
         return loaded
 
@@ -148,13 +152,13 @@ class Recognizer:
         if not len(images):
             return []
         if self.spec.packed is not None:
+            from . import packed
+
             return rank(packed.scores(self.session, self.spec, [self._pixels(one) for one in images]), self.spec, self.top)
         binding = bindings.of(len(images))
         return self._infer(binding, self._fill(binding, images))
 
-    def stream(
-        self, frames: Iterable[Sample], *, waiting: int = WAITING, workers: int = 1, latest: bool = False
-    ) -> Stream[list[Prediction]]:
+    def stream(self, frames: Iterable[Sample], *, waiting: int = 4, workers: int = 1, latest: bool = False) -> "Stream[list[Prediction]]":
         """Recognise frames one after the other, reading and preparing the next ones in other threads meanwhile.
 
         Args:
@@ -170,6 +174,8 @@ class Recognizer:
         Raises:
             ConfigError: A number is below 1.
         """
+        from .stream import Stream
+
         bindings = self._classifier()
 
         def prepare(frame: Sample, binding: Binding) -> Mapping[str, Array]:
@@ -204,6 +210,8 @@ class Recognizer:
     def _fill(self, binding: Binding, images: Sequence[Sample] | Array) -> dict[str, Array]:
         """Write images into a binding; return the arrays for inputs that take no image, by name, and the one image of a packed file."""
         if self.spec.packed is not None:
+            from . import packed
+
             (image,) = images
             return {self.spec.input.name: packed.as_input(self._pixels(image), self.spec)}
         others: dict[str, Array] = {}

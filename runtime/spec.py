@@ -8,10 +8,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from .errors import ConfigError, ModelError
-from .packed_spec import Golden, Packed
+
+if TYPE_CHECKING:
+    from .packed_spec import Golden, Packed
 
 # 2 came with packed files, and only they say it: whatever read version 1 still reads every other file.
 SCHEMA_VERSION = 2
@@ -25,6 +27,8 @@ Layout = Literal["NCHW", "NHWC"]
 Task = Literal["classification", "other"]
 Scores = Literal["logits", "probabilities"]
 
+# Above this an image is refused before it is decoded: a few kilobytes of PNG, or of metadata, can claim gigabytes of pixels.
+MAX_PIXELS = 64_000_000
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -72,8 +76,12 @@ class InputSpec:
         for name, allowed in (("color", Color), ("kernel", Kernel), ("fit", Fit), ("layout", Layout)):
             if getattr(self, name) not in get_args(allowed):
                 raise ConfigError(f"unknown {name}", repr(getattr(self, name)), f"choose one of {', '.join(get_args(allowed))}")
-        if min(self.height, self.width) < 1:
-            raise ConfigError("an input needs at least one pixel", f"{self.height}x{self.width}", "give a size such as 3x224x224")
+        size = f"{self.height}x{self.width}"
+        # A file may say anything: types are checked as well.
+        if type(self.height) is not int or type(self.width) is not int or min(self.height, self.width) < 1:
+            raise ConfigError("height and width are whole numbers of pixels, at least one", size, "give a size such as 3x224x224")
+        if self.height * self.width > MAX_PIXELS:
+            raise ConfigError(f"an input has at most {MAX_PIXELS:,} pixels", size, "give a size such as 3x224x224")
         if not self.antialias and self.kernel not in ("nearest", "bilinear", "bicubic"):
             raise ConfigError(
                 "this kernel exists only with antialias", self.kernel, "choose nearest, bilinear or bicubic, or turn antialias on"
@@ -148,7 +156,7 @@ class ModelSpec:
     task: Task = "classification"
     scores: Scores = "logits"
     provenance: Provenance = field(default_factory=Provenance)
-    packed: Packed | None = None
+    packed: "Packed | None" = None
 
     def __post_init__(self) -> None:
         """Refuse words that no reader knows."""
@@ -219,9 +227,11 @@ def _model_spec(raw: dict[str, object]) -> ModelSpec:
     )
 
 
-def _packed(raw: dict[str, object] | None) -> Packed | None:
+def _packed(raw: dict[str, object] | None) -> "Packed | None":
     if raw is None:
         return None
+    from .packed_spec import Golden, Packed  # 2 ms that the start of a file which is not packed saves
+
     golden = _known(Golden, cast("dict[str, object]", raw["golden"]))
     return Packed(**{**_known(Packed, raw), "golden": Golden(**golden)})  # pyright: ignore[reportArgumentType]  # both check themselves
 
@@ -230,7 +240,7 @@ def _input_spec(raw: dict[str, object]) -> InputSpec:
     return InputSpec(**_known(InputSpec, raw))  # pyright: ignore[reportArgumentType]  # __post_init__ checks what the file says
 
 
-def _known(record: type[InputSpec] | type[Golden] | type[Packed], raw: dict[str, object]) -> dict[str, object]:
+def _known(record: "type[InputSpec | Golden | Packed]", raw: dict[str, object]) -> dict[str, object]:
     """Return the fields that this version knows; lists become tuples."""
     names = {one.name for one in fields(record)}
     return {key: tuple(cast("list[object]", value)) if isinstance(value, list) else value for key, value in raw.items() if key in names}

@@ -15,8 +15,6 @@ from .line import Line, Others
 Frame = TypeVar("Frame")
 Result = TypeVar("Result")
 
-WAITING = 4
-
 
 class Stream(Generic[Result]):
     """An iterator of results in the order of the frames; `with`, `close()` or losing the last reference to it stops its threads.
@@ -44,7 +42,7 @@ class Stream(Generic[Result]):
         prepare: Callable[[Frame, Binding], Others],
         infer: Callable[[Binding, Others], Result],
         *,
-        waiting: int = WAITING,
+        waiting: int,
         workers: int = 1,
         latest: bool = False,
     ) -> None:

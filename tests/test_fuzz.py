@@ -1,5 +1,6 @@
 """The nightly fuzz, in small: intact files pass, damages repeat, findings are found, and no damaged file gets through here."""
 
+import json
 import os
 import sys
 import time
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from edgerec.benchmarks.fuzz.__main__ import main
 from edgerec.benchmarks.fuzz.driver import run_kind
-from edgerec.benchmarks.fuzz.mutation import mutate
+from edgerec.benchmarks.fuzz.mutation import mutate, mutate_json
 from edgerec.benchmarks.fuzz.targets import TARGETS, Target, make_case
 from edgerec.benchmarks.fuzz.worker import read_case
 from edgerec.runtime.errors import DataError
@@ -35,6 +37,29 @@ def test_damaged_files_are_refused_or_valid(kind: str, tmp_path: Path) -> None:
 def test_a_number_makes_the_same_damage_again() -> None:
     assert mutate(b"0123456789" * 20, 7) == mutate(b"0123456789" * 20, 7) != mutate(b"0123456789" * 20, 8)
     assert make_case(TARGETS["spec"], 3) == make_case(TARGETS["spec"], 3)
+
+
+def test_damaged_json_is_json_with_other_values() -> None:
+    data = json.dumps({"size": [1, 2], "name": {"inner": "x"}}).encode()
+    damaged = [mutate_json(data, seed) for seed in range(100)]
+    assert damaged == [mutate_json(data, seed) for seed in range(100)]
+    assert all(isinstance(json.loads(one), dict) for one in damaged)
+    assert len(set(damaged)) > 50
+    assert sum(one == data for one in damaged) < 20, "a value may be replaced by itself, but not often"
+
+
+def test_the_counts_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "fuzz.json"
+    monkeypatch.setattr(sys, "argv", ["fuzz", "--kind", "spec", "--cases", "40", "--output", str(output)])
+    assert main() == 0
+    (count,) = json.loads(output.read_text())["kinds"]
+    assert count["kind"] == "spec"
+    assert count["cases"] == count["valid"] + count["refused"] == 40
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .startswith(f"all: 40 cases, {count['valid']} valid, {count['refused']} refused, 0 findings")
+    )
 
 
 def target_that(attempt) -> Target:

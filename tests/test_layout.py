@@ -77,7 +77,7 @@ PUBLIC = {
         "save_statistics",
     ],
     "edgerec.data": ["Batch", "DataSet", "Split", "from_arrays", "open_data"],
-    "edgerec.export": ["Exported", "PackedFile", "Packing", "pack", "to_onnx"],
+    "edgerec.export": ["Exported", "PackedFile", "Packing", "Program", "load_program", "pack", "to_onnx"],
     "edgerec.graph": [
         "HalfPrecision",
         "Normalised",
@@ -201,6 +201,17 @@ def test_the_runtime_loads_numpy_and_onnxruntime_only() -> None:
     code = "from edgerec.runtime import Recognizer, open_session; import edgerec.runtime.providers as p; p.load_onnxruntime()"
     # onnxruntime's own imports, whatever they are in this release, are its business.
     assert loaded_by(code) <= {"numpy", "onnxruntime"} | loaded_by("import onnxruntime")
+
+
+def test_a_plain_start_loads_no_part_of_the_runtime_that_it_does_not_use() -> None:
+    """Each of these modules costs a start about a millisecond (docs/log.md, 2026-11-25)."""
+    code = (
+        "import sys; from edgerec.runtime import Recognizer; print(*(name.rpartition('.')[2] for name in sys.modules if 'edgerec' in name))"
+    )
+    out = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(out.stdout.split())
+    assert "recognizer" in loaded
+    assert not loaded & {"auto", "diagnosis", "flavours", "line", "packed", "packed_spec", "random_feeds", "stream"}
 
 
 @pytest.mark.parametrize("package", WITHOUT_TORCH)

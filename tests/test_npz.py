@@ -113,6 +113,13 @@ def test_damaged_files(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(DataError, match="damaged"):
             open_npz(path)
+    # The encryption bit of the first member, in its local header and in the directory: PKWARE's APPNOTE.TXT, 4.3.7 and 4.3.12.
+    encrypted = bytearray(whole)
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        encrypted[whole.index(mark) + offset] |= 1
+    path.write_bytes(encrypted)
+    with pytest.raises(DataError, match=r"damaged.*encrypted"):
+        open_npz(path)
     np.save(tmp_path / "one.npy", IMAGES)
     path.write_bytes((tmp_path / "one.npy").read_bytes())
     with pytest.raises(DataError, match="single array"):

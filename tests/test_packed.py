@@ -102,7 +102,17 @@ def test_the_spec_travels_and_core_files_say_what_they_always_said() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("size", "some"), ("normalisation", "magic"), ("top", 0), ("golden", None), ("golden", {}), ("golden", {"image": 1}), ("top", "many")],
+    [
+        ("size", "some"),
+        ("normalisation", "magic"),
+        ("top", 0),
+        ("golden", None),
+        ("golden", {}),
+        ("golden", {"image": 1}),
+        ("top", "many"),
+        ("top", 1.5),
+        ("top", True),
+    ],
 )
 def test_damaged_metadata(field: str, value: object) -> None:
     raw = json.loads(SPEC.to_json())

@@ -57,6 +57,15 @@ def test_a_provider_that_is_not_installed_says_what_brings_it(file: Path, name: 
     assert CPU in caught.value.given
 
 
+@pytest.mark.parametrize("name", ["nonsense", "", " ", "plugin"])
+def test_an_unknown_provider_lists_the_choices(file: Path, name: str) -> None:
+    with pytest.raises(ProviderError, match="unknown execution provider") as caught:
+        open_session(file, provider=name)
+    assert caught.value.exit_code == 1
+    assert caught.value.given == repr(name)
+    assert "openvino" in caught.value.fix
+
+
 def test_cuda_runs_here_or_says_why_not(file: Path) -> None:
     """Wherever a GPU is, its outputs are the CPU's; elsewhere the error names what is missing."""
     if not Path("/dev/nvidia0").exists() or "CUDAExecutionProvider" not in HERE:

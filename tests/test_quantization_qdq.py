@@ -106,6 +106,16 @@ def test_a_convolution_computes_what_integer_arithmetic_says() -> None:
     assert (steps > 0.001).mean() < 0.01
 
 
+@pytest.mark.parametrize("batch", ["1", "N"])
+def test_a_product_with_a_bias_is_int8_with_a_fixed_batch_too(batch: str, tmp_path: Path) -> None:
+    weights, bias = RNG.normal(0, 1, (8, 16)).astype(np.float32), RNG.normal(0, 1, 16).astype(np.float32)
+    model = parse("m = MatMul(x, w)  y = Add(m, b)", shape=f"{batch}, 5, 8", w=weights, b=bias)
+    x = images(1, 5, 8)
+    written = quantized(model, {"x": x})
+    assert executed(written, tmp_path)["MatMulIntegerToFloat"] == 1
+    np.testing.assert_allclose(run(written, x), x @ weights + bias, atol=0.2)
+
+
 FUSED = {
     "conv relu": ("c = Conv <pads=[1,1,1,1]> (x, w)  r = Relu(c)  q = Conv(r, w)  y = Identity(q)", {"QLinearConv": 2}),
     "conv clip": ("c = Conv(x, w)  r = Clip(c, zero, six)  q = Conv(r, w)  y = Identity(q)", {"QLinearConv": 2}),

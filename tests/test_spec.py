@@ -66,6 +66,8 @@ def test_a_field_of_a_later_release_is_ignored_and_a_newer_schema_refused() -> N
         '{"schema_version":1}',
         '{"schema_version":1,"inputs":3}',
         '{"schema_version":1,"inputs":[{"height":0,"width":2}]}',
+        '{"schema_version":1,"inputs":[{"height":8.0,"width":8}]}',
+        '{"schema_version":1,"inputs":[{"height":1000000000,"width":1000000000}]}',
         "null",
     ],
 )
@@ -78,6 +80,10 @@ def test_damaged_text_is_a_model_error(text: str) -> None:
     ("field", "value", "word"),
     [
         ("height", 0, "pixel"),
+        ("height", 8.0, "whole numbers"),
+        ("width", True, "whole numbers"),
+        ("width", "8", "whole numbers"),
+        ("width", 10**9, "at most 64,000,000 pixels"),
         ("crop", 0.0, "crop"),
         ("color", "cmyk", "rgb, bgr, grey"),
         ("kernel", "sinc", "lanczos"),

@@ -33,7 +33,7 @@ def stream(frames: object, prepare: Callable[[object], object] = lambda frame: f
         box.value = prepare(frame)
         return {}
 
-    return Stream(frames, Box, write, lambda box, others: box.value, **options)  # type: ignore[arg-type]
+    return Stream(frames, Box, write, lambda box, others: box.value, **{"waiting": 4, **options})  # type: ignore[arg-type]
 
 
 def threads_of_streams() -> list[threading.Thread]:
@@ -93,7 +93,7 @@ def test_frames_are_prepared_while_the_model_runs() -> None:
         box.value = prepare(frame)
         return {}
 
-    assert list(Stream(range(2), Box, write, infer)) == [0, 1]  # type: ignore[arg-type]
+    assert list(Stream(range(2), Box, write, infer, waiting=4)) == [0, 1]  # type: ignore[arg-type]
 
 
 def test_the_source_is_not_read_further_than_asked() -> None:
@@ -135,7 +135,7 @@ def test_a_failing_model_ends_the_stream() -> None:
     def fail(box: object, others: object) -> object:
         raise RuntimeError("model")
 
-    one = Stream(itertools.count(), Box, lambda frame, box: {}, fail)  # type: ignore[arg-type,var-annotated]
+    one = Stream(itertools.count(), Box, lambda frame, box: {}, fail, waiting=4)  # type: ignore[arg-type,var-annotated]
     with pytest.raises(RuntimeError, match="model"):
         next(one)
     assert list(one) == []

@@ -20,7 +20,7 @@ from ..runtime.spec import METADATA_KEY, ModelSpec
 from .models import Architecture, create, load_factory
 from .plan import PruningPlan, apply_plan
 from .tensors import read_tensors, write_tensors
-from .weights import load_strictly_
+from .weights import check_fit, load_strictly_
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,13 @@ def load_checkpoint(path: Path, factory: str | None = None) -> Checkpoint:
     spec = ModelSpec.from_json(metadata[METADATA_KEY])
     architecture = _architecture(metadata["architecture"], path) if "architecture" in metadata else None
     plan = PruningPlan.from_json(metadata["plan"]) if "plan" in metadata else None
-    model = _rebuilt(architecture, metadata.get("factory"), factory, path)
+    # A few bytes can describe a model of terabytes, so one of the registry is only sketched before the file's own tensors fit it.
+    with torch.device("cpu" if architecture is None else "meta"):
+        model = _rebuilt(architecture, metadata.get("factory"), factory, path)
     model = model if plan is None else apply_plan(model, plan)
+    check_fit(model, tensors, path)
+    if architecture is not None:
+        model = _zeros(model)
     load_strictly_(model, tensors, path)
     return Checkpoint(model.eval(), spec, architecture, metadata.get("factory"), plan)
 
@@ -138,10 +143,17 @@ def _rebuilt(architecture: Architecture | None, stored: str | None, given: str |
         return load_factory(given)()
 
 
+def _zeros(model: nn.Module) -> nn.Module:
+    model = model.to_empty(device="cpu")
+    for tensor in model.state_dict().values():
+        tensor.zero_()
+    return model
+
+
 def _architecture(text: str, path: Path) -> Architecture:
     try:
         raw = cast("Mapping[str, object]", json.loads(text))
         known = {f.name for f in fields(Architecture)}
         return Architecture(**{name: value for name, value in raw.items() if name in known})  # pyright: ignore[reportArgumentType]  # it checks itself
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ConfigError, ValueError, TypeError, AttributeError) as error:
         raise ModelError("the checkpoint's architecture is damaged", f"{path}: {text[:80]}", "train or prune it again") from error

@@ -58,11 +58,21 @@ def load_strictly_(model: nn.Module, tensors: Mapping[str, Tensor], source: obje
     Raises:
         ModelError: A name is missing or unexpected, or a shape differs; the message counts them and names the first. Nothing was copied.
     """
-    own = cast("dict[str, Tensor]", model.state_dict())
+    check_fit(model, tensors, source)
     # Files from before torch 0.4.1 have no such counters, and others drop them: evaluation does not read them.
-    tensors = {name: tensor for name, tensor in own.items() if name.endswith(".num_batches_tracked")} | dict(tensors)
+    counters = {name: tensor for name, tensor in model.state_dict().items() if _is_counter(name)}
+    model.load_state_dict(counters | dict(tensors))
+
+
+def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:
+    """Compare names and shapes with a model's; it may lie on the `meta` device, where a model of any size takes no memory.
+
+    Raises:
+        ModelError: A name is missing or unexpected, or a shape differs; the message counts them and names the first.
+    """
+    own = cast("dict[str, Tensor]", model.state_dict())
     problems = [
-        _listed("missing", [name for name in own if name not in tensors]),
+        _listed("missing", [name for name in own if name not in tensors and not _is_counter(name)]),
         _listed("unexpected", [name for name in tensors if name not in own]),
         _listed(
             "other shapes",
@@ -73,7 +83,6 @@ def load_strictly_(model: nn.Module, tensors: Mapping[str, Tensor], source: obje
         raise ModelError(
             "the weights are of another model", f"{source}: {'; '.join(filter(None, problems))}", "build the model they were made with"
         )
-    model.load_state_dict(tensors)
 
 
 def _unpickle(path: Path) -> object:
@@ -108,6 +117,10 @@ def _strip_(tensors: dict[str, Tensor], prefix: str) -> str:
     tensors.clear()
     tensors.update(renamed)
     return prefix
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith(".num_batches_tracked")
 
 
 def _shapes(name: str, given: Tensor, wanted: Tensor) -> str:

@@ -1,7 +1,9 @@
 """Damaging bytes by a seed, so that every case can be made again."""
 
+import json
 import random
 from collections.abc import Callable
+from typing import Any
 
 _EXTREMES = (
     b"\x00",
@@ -18,6 +20,30 @@ _EXTREMES = (
     b"{",
 )
 _LONGEST = 64  # bytes that one step moves or makes
+_STRANGE = (
+    None,
+    True,
+    -1,
+    0,
+    1,
+    3,
+    65_537,
+    10**9,
+    10**30,
+    0.5,
+    -0.0,
+    1e-300,
+    1e300,
+    float("nan"),
+    float("inf"),
+    "",
+    "any",
+    "\ud800",
+    [],
+    [[]],
+    {},
+    [1, 2],
+)
 
 
 def mutate(data: bytes, seed: int) -> bytes:
@@ -28,6 +54,38 @@ def mutate(data: bytes, seed: int) -> bytes:
         if damaged:
             draws.choice(_DAMAGES)(damaged, draws.randrange(len(damaged)), draws)
     return bytes(damaged)
+
+
+def mutate_json(data: bytes, seed: int) -> bytes:
+    """Return JSON with one to three values replaced by strange ones, by others of its own, or left out; it stays JSON.
+
+    Bytes at random nearly always end in a parser's error; this reaches what lies behind.
+    """
+    draws = random.Random(seed)
+    root = json.loads(data)
+    for _ in range(draws.choice((1, 1, 2, 3))):
+        places = _places(root)
+        if not places:
+            break
+        holder, key = draws.choice(places)
+        other, its = draws.choice(places)
+        value = draws.choice((*_STRANGE, other[its]))
+        if draws.random() < 0.1:
+            del holder[key]
+        else:
+            holder[key] = json.loads(json.dumps(value))  # a copy: a value inside itself would have no end
+    return json.dumps(root).encode()
+
+
+def mutate_text(data: bytes, seed: int) -> bytes:
+    """Return JSON with damages to its bytes or to its values, in turns."""
+    return mutate_json(data, seed) if seed // 7 % 2 else mutate(data, seed)  # no number of samples may go with one way alone
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Return every place of a value inside `value`: what holds it, and its key or index."""
+    keys: list[Any] = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
+    return [place for key in keys for place in [(value, key), *_places(value[key])]]
 
 
 def _flip(data: bytearray, at: int, draws: random.Random) -> None:

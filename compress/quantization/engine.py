@@ -18,13 +18,15 @@ from .correction import correct
 from .costs import Costs, find_costs
 from .feeds import Feeds
 from .fitting import Fitted, Tell, fit
-from .kernels import Rewrite, TimesOf, shape_kernels
+from .kernels import Rewrite, Shaped, TimesOf, shape_kernels
+from .merging import shape_fastest
 from .mincut import Choice, cheapest
 from .overrides import layer_for
 from .qdq import write_qdq
 from .recurrent import write_lstms
 from .report import QuantizationReport, Quantized, describe_layers
 from .saturation import Finding, protect
+from .scheme import Scheme
 from .search import output_noise
 from .sensitivity import measure_sensitivities
 from .settings import Quantization
@@ -120,7 +122,7 @@ def quantize(
         ),
         ranges=dict(fitted.ranges),
         method=fitted.rule.method if config.method != "auto" else f"auto ({fitted.rule.method})",
-        rewrites=(*fitted.normalised.applied, *(one.what for one in built.rewrites)),
+        rewrites=(*fitted.normalised.applied, *(f"{one.what}: {', '.join(one.nodes)}" for one in built.rewrites)),
         undone=fitted.normalised.undone,
         saturation=built.findings,
         tried=tried.tried if tried else (),
@@ -226,13 +228,19 @@ class _Engine:
             model, scheme = corrected.model, corrected.scheme
         rewrites: Sequence[Rewrite] = ()
         if self.times_of is not None:
-            shaped = shape_kernels(model, scheme, self.times_of)
+            shaped = self._shaped(model, scheme, self.times_of)
             model, scheme, rewrites = shaped.model, shaped.scheme, shaped.rewrites
         protected = protect(model, scheme, self.fitted.target, self.fitted.probe) if not draft else None
         written = write_qdq(model, protected.scheme if protected else scheme, integer_bias=self.fitted.target.integer_bias)
         lstms = [name for name in self.fitted.lstms if name in names]
         written = write_lstms(written, lstms, guarded=self.is_guarded)
         return Built(written, names, tuple(rewrites), protected.findings if protected else ())
+
+    def _shaped(self, model: ModelProto, scheme: Scheme, times_of: TimesOf) -> Shaped:
+        """Return the model in the form that its kernels like best."""
+        if self.is_guarded or self.fitted.target.provider != "cpu":  # a guard narrows single layers; a Split of integers is for the CPU
+            return shape_kernels(model, scheme, times_of)
+        return shape_fastest(model, scheme, times_of, self.fitted.probe if self.is_here else ())
 
     def speedup_of(self, built: Built) -> Speedup | None:
         """Return how many times as fast as the float file a finished file is here; None where it is made for another machine."""

@@ -18,6 +18,7 @@ from ...graph.reference import Reference
 from .feeds import Feeds
 from .indexing import Graph
 from .kernels import EditsOf, Rewrite, Shaped, TimesOf, apply_winners
+from .merging import float_merging_edits
 from .placement import find_units
 from .rewriting import Edit, Scene
 from .scheme import Grid, IntegerWeight, Scheme
@@ -57,21 +58,30 @@ def fastest_float(model: ModelProto, times_of: TimesOf | None = None) -> FloatFi
         ProviderError: onnxruntime is not installed.
     """
     prepared = normalise(model).model
-    shaped = shape_float(prepared, times_of or time_kernels)
-    if not shaped.rewrites:
-        return FloatFile(prepared)
-    reference = Reference.of(prepared)
-    if fault := reference.fault(shaped.model):
-        return FloatFile(prepared, notes=(f"not shaped for this machine's kernels: {fault}",))
+    reference: Reference | None = None
+    shaped: dict[str, Shaped] = {}
+    notes: list[str] = []
+    for name, one in _candidates(prepared, times_of or time_kernels).items():
+        reference = reference or Reference.of(prepared)
+        if fault := reference.fault(one.model):
+            notes.append(f"not {name} for this machine's kernels: {fault}")
+        else:
+            shaped[name] = one
+    if reference is None or not shaped:
+        return FloatFile(prepared, notes=tuple(notes))
     if times_of is not None:
-        return FloatFile(shaped.model, shaped.rewrites)
-    speedup = time_files({"prepared": prepared, "shaped": shaped.model}, [_one_image(prepared, reference.feeds)]).speedup["shaped"]
+        best = list(shaped.values())[-1]
+        return FloatFile(best.model, best.rewrites, notes=tuple(notes))
+    files = {"prepared": prepared} | {name: one.model for name, one in shaped.items()}
+    speedups = time_files(files, [_one_image(prepared, reference.feeds)]).speedup
+    winner = max(shaped, key=lambda name: speedups[name].low)
+    speedup = speedups[winner]
     if speedup.low <= 1:
-        note = (
+        notes.append(
             f"shaped for its kernels it is not faster here ({speedup.ratio:.2f}x, {speedup.low:.2f} to {speedup.high:.2f}): only prepared"
         )
-        return FloatFile(prepared, speedup=speedup, notes=(note,))
-    return FloatFile(shaped.model, shaped.rewrites, speedup)
+        return FloatFile(prepared, speedup=speedup, notes=tuple(notes))
+    return FloatFile(shaped[winner].model, shaped[winner].rewrites, speedup, tuple(notes))
 
 
 def shape_float(model: ModelProto, times_of: TimesOf = time_kernels) -> Shaped:
@@ -88,6 +98,16 @@ def shape_float(model: ModelProto, times_of: TimesOf = time_kernels) -> Shaped:
         ModelError: Shape inference refuses the graph.
     """
     return apply_winners(Scene.of(model, _everything(model)), _PASSES, times_of)
+
+
+def _candidates(prepared: ModelProto, times_of: TimesOf) -> dict[str, Shaped]:
+    """Return the model shaped, and shaped with parallel layers as one, where that changes it."""
+    found = {"shaped": shape_float(prepared, times_of)}
+    merged = apply_winners(Scene.of(prepared, _everything(prepared)), [float_merging_edits], times_of)
+    if merged.rewrites:
+        both = shape_float(merged.model, times_of)
+        found["merged"] = replace(both, rewrites=(*merged.rewrites, *both.rewrites))
+    return {name: one for name, one in found.items() if one.rewrites}
 
 
 def _everything(model: ModelProto) -> Scheme:

@@ -12,6 +12,7 @@ from ...graph.copying import copy_model
 from .indexing import Graph, clip_bounds, hard_sigmoid_line, tensors_read
 from .placement import FLOAT_RESULT, PRODUCTS
 from .scheme import Grid, IntegerWeight, Scheme, gate_grid, spread
+from .sums import part_sums_
 
 # Half of int32's range: the other half is for the products that the kernel adds to the bias.
 _MAX_BIAS = 2**30
@@ -40,10 +41,10 @@ def write_qdq(model: ModelProto, scheme: Scheme, *, integer_bias: bool = True) -
     del written.graph.node[:]
     written.graph.node.extend(nodes)
     written.graph.initializer.extend(writer.constants.values())
-    gone = {one.name for one in model.graph.value_info} - {name for node in nodes for name in node.output}
-    infos = [one for one in model.graph.value_info if one.name not in gone]
+    produced = {name for node in nodes for name in node.output}
     del written.graph.value_info[:]
-    written.graph.value_info.extend(infos)
+    written.graph.value_info.extend(one for one in model.graph.value_info if one.name in produced)
+    part_sums_(written, model, scheme)
     return written
 
 
@@ -112,6 +113,9 @@ class _Writer:
         if node.op_type == "Pad":
             yield from self._pad(copy, output)
             return
+        if node.op_type == "Split":
+            yield from self._split(copy)
+            return
         for index, name in enumerate(node.input):
             copy.input[index] = self.read_as.get(name, name)
         if node.op_type in PRODUCTS and node.input[1] in self.weights:
@@ -151,22 +155,31 @@ class _Writer:
         self.quantized[output] = self._part(output, "quantized")
         inputs = [source, *self._grid(self._part(output, "gate"), gate_grid(slope, signed=grid.signed))]
         yield onnx.helper.make_node("QuantizeLinear", inputs, [self.quantized[output]], self._part(output, "quantize"))
-        inputs = [self.quantized[output], *self._grid(output, grid)]
-        yield onnx.helper.make_node("DequantizeLinear", inputs, [output], self._part(output, "dequantize"))
-        self.read_as[output] = output
+        yield self._read_back(output)
 
     def _pad(self, node: NodeProto, output: str) -> Iterator[NodeProto]:
         """Pad the integers: ONNX Runtime has no int8 form of DQ, Pad, Q."""
-        grid = self.scheme.activations[output]
-        scale, zero_point = self._grid(output, grid)
         node.input[0] = self.quantized[node.input[0]]
         while len(node.input) < 3:
             node.input.append("")
-        node.input[2] = zero_point
+        node.input[2] = self._grid(output, self.scheme.activations[output])[1]
         self.quantized[output] = node.output[0] = self._part(output, "quantized")
         yield node
-        yield onnx.helper.make_node("DequantizeLinear", [node.output[0], scale, zero_point], [output], self._part(output, "dequantize"))
-        self.read_as[output] = output
+        yield self._read_back(output)
+
+    def _split(self, node: NodeProto) -> Iterator[NodeProto]:
+        """Split the integers; each part is read on its own grid."""
+        node.input[0], outputs = self.quantized[node.input[0]], list(node.output)
+        node.output[:] = [self._part(name, "quantized") for name in outputs]
+        self.quantized.update(zip(outputs, node.output, strict=True))
+        yield node
+        yield from map(self._read_back, outputs)
+
+    def _read_back(self, name: str) -> NodeProto:
+        """Return the node that makes real values of a tensor's integers."""
+        self.read_as[name] = name
+        inputs = [self.quantized[name], *self._grid(name, self.scheme.activations[name])]
+        return onnx.helper.make_node("DequantizeLinear", inputs, [name], self._part(name, "dequantize"))
 
     def _is_int8(self, node: NodeProto) -> bool:
         return node.name in self.scheme.nodes

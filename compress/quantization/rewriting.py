@@ -78,13 +78,14 @@ class Edit:
 
     Attributes:
         what: What it does, for the report.
-        nodes: Node that is replaced to the nodes that take its place, none where it is dropped; all of them are int8.
+        nodes: Node that is replaced to the nodes that take its place, none where it is dropped; they are int8 but for those in `floats`.
         constants: New initializers.
         activations: Grids of new tensors.
         weights: New weights, by initializer name.
         resized: Tensors that keep their names and get other sizes.
         before: Kernels that run without it.
         after: Kernels that run instead.
+        floats: Names of new nodes that compute in float.
     """
 
     what: str
@@ -95,6 +96,7 @@ class Edit:
     resized: frozenset[str] = frozenset()
     before: tuple[Kernel | None, ...] = ()
     after: tuple[Kernel | None, ...] = ()
+    floats: frozenset[str] = frozenset()
 
 
 def applied(scene: Scene, edit: Edit) -> Scene:
@@ -110,7 +112,7 @@ def applied(scene: Scene, edit: Edit) -> Scene:
     new = [name for name in (*edit.activations, *sorted(edit.resized)) if name not in present]
     del model.graph.value_info[:]
     model.graph.value_info.extend([*infos, *(onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in new)])
-    added = {node.name for nodes in edit.nodes.values() for node in nodes}
+    added = {node.name for nodes in edit.nodes.values() for node in nodes} - edit.floats
     scheme = replace(
         scene.scheme,
         nodes=(scene.scheme.nodes - set(edit.nodes)) | added,

@@ -9,6 +9,9 @@ from ...runtime.errors import ConfigError
 
 SMALL_IMAGE = 64  # pixels; up to here a stem keeps the resolution that an ImageNet stem would throw away
 SMALLEST_IMAGE = 8
+# Products of these still fit the 64 bits of a tensor's size.
+LARGEST = 1_000_000
+LARGEST_WIDTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,17 @@ class Architecture:
         Raises:
             ConfigError: A field is out of range.
         """
+        # A file may say anything: types are checked as well.
+        counts = (self.classes, self.channels, self.size)
+        given = f"name {self.name!r}, classes {self.classes}, channels {self.channels}, size {self.size}, width {self.width}"
+        if not isinstance(self.name, str) or not all(type(one) is int for one in counts) or type(self.width) not in (int, float):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(
+                "a model is a name, whole numbers and a width", given, "such as resnet20, 10 classes, 3 channels, size 32, width 1.0"
+            )
+        if max(counts) > LARGEST or LARGEST_WIDTH < self.width < math.inf:
+            raise ConfigError(
+                f"a model has at most {LARGEST:,} classes, channels and pixels, and a width of {LARGEST_WIDTH}", given, "give less"
+            )
         if self.classes < 1:
             raise ConfigError("a classifier needs at least one class", self.classes, "give the number of labels")
         if self.channels < 1:
