@@ -15,7 +15,8 @@ from ..runtime.files import sha256
 from ..runtime.preprocess import prepare_feeds
 from ..runtime.session import Session, open_session
 from ..runtime.spec import ModelSpec
-from .accuracy import Feeds, count
+from .accuracy import Feeds
+from .corruptions import Corruptions
 from .duty_cycle import DutyCycle, measure_duty_cycle
 from .latency import Comparison, Timing, images_per_second, measure_interleaved
 from .records import Record, machine, versions
@@ -110,6 +111,7 @@ def compare(
     frames_per_s: float | None = None,
     split: str = "test",
     data_fingerprint: str = "",
+    corruptions: Corruptions | None = None,
     done: Callable[[int], None] = lambda _images: None,
 ) -> list[Record]:
     """Measure accuracy on all images, then latency with one image and throughput with a batch, interleaved over the candidates.
@@ -122,7 +124,8 @@ def compare(
         frames_per_s: Measure what a frame costs at this pace, too; None leaves it out.
         split: Name of the images' split, kept in the records.
         data_fingerprint: Kept in the records.
-        done: Told after each evaluated batch how many images it had.
+        corruptions: Score disturbed images, too; None leaves them out.
+        done: Told after each evaluated batch how many answers it brought; `scoring.count_answers` says how many there will be.
 
     Raises:
         ConfigError: No candidate, or the batch is empty.
@@ -130,8 +133,12 @@ def compare(
     """
     if not candidates or batch < 1:
         raise ConfigError("bench needs at least one model and one image a batch", f"{len(candidates)} models, batch {batch}", "give a file")
-    labelled = images.labels is not None
-    accuracies = [count(one.predict, images, one.spec, done=done).result() if labelled else None for one in candidates]
+    from .scoring import score_files  # which takes candidates
+
+    scored = score_files(candidates, images, corruptions=corruptions, done=done)
+    for one in scored:
+        if one.error is not None:
+            raise one.error
     single = _interleaved(candidates, images, 1, timing)
     many = _interleaved(candidates, images, batch, timing)
     paced = _paced(candidates, images, frames_per_s) if frames_per_s else {}
@@ -148,7 +155,7 @@ def compare(
             versions=installed,
             batch=batch,
             throughput_images_per_s=images_per_second(many.latency[name], batch),
-            accuracy=accuracy,
+            accuracy=found.accuracy,
             speedup=single.speedup[name],
             placement=one.placement,
             data_fingerprint=data_fingerprint,
@@ -156,8 +163,10 @@ def compare(
             profile=one.profile,
             fallback_allowed=one.fallback_allowed,
             duty_cycle=paced.get(name),
+            agreement=found.agreement,
+            corrupted=found.corrupted,
         )
-        for one, accuracy, name in zip(candidates, accuracies, single.latency, strict=True)
+        for one, found, name in zip(candidates, scored, single.latency, strict=True)
     ]
 
 

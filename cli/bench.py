@@ -1,6 +1,5 @@
 """`edgerec bench`: accuracy against latency, for several files side by side."""
 
-import json as json_module
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
-from .console import print_json, print_table, progress_bar, say, tell_placement
+from .console import print_table, progress_bar, say, tell_placement
 
 if TYPE_CHECKING:
     from ..benchmarks.comparison import Candidate
@@ -44,16 +43,26 @@ def bench(
     scores: options.ScoresOption = None,
     skip_bad: options.SkipBad = False,
     threads: options.Threads = None,
+    corruptions: Annotated[bool, typer.Option("--corruptions", help="Score images with noise, blur, JPEG and brightness, too.")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a report: one page, nothing to fetch.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", help="Write each chart of the report as PNG and SVG into this folder.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the rows as CSV.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the rows as a Markdown table.")] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Measure size, accuracy with its interval, latency percentiles and throughput."""
     from ..benchmarks.comparison import as_candidate, compare
+    from ..benchmarks.corruptions import Corruptions
+    from ..benchmarks.scoring import count_answers
     from ..runtime.providers import parse_options
     from ..runtime.session import open_session
     from ..runtime.spec import ModelSpec
+    from .report import Reports
     from .sources import check_labels, open_images, tell_skipped
 
+    reports = Reports(html, png, csv, markdown)
+    reports.check()
     images = open_images(data, skip_bad=skip_bad, quiet=quiet)
     foreign = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores)
     fed_by_name = None if images.inputs else ModelSpec(())
@@ -82,14 +91,24 @@ def bench(
     for one in candidates:
         check_labels(one.spec, images, one.path.name)
     chosen = images.split(split)
-    with progress_bar("score", len(chosen) * len(candidates), quiet=quiet) as bar:
+    disturbed = Corruptions() if corruptions else None
+    with progress_bar("score", count_answers(candidates, chosen, disturbed), quiet=quiet) as bar:
         records = compare(
-            candidates, chosen, batch=batch, frames_per_s=frames_per_s, split=split, data_fingerprint=images.fingerprint, done=bar.advance
+            candidates,
+            chosen,
+            batch=batch,
+            frames_per_s=frames_per_s,
+            split=split,
+            data_fingerprint=images.fingerprint,
+            corruptions=disturbed,
+            done=bar.advance,
         )
     tell_skipped(chosen, quiet=quiet)
     show_records(records, quiet=quiet or json)
+    document = reports.document(records, candidates, images.labels)
+    reports.write(document)
     if json:
-        print_json([json_module.loads(record.to_json()) for record in records])
+        print(document.to_json())
 
 
 def show_records(records: "Sequence[Record]", *, quiet: bool = False) -> None:

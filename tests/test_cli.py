@@ -74,7 +74,7 @@ def test_the_whole_road_from_a_folder(exported: Path, capsys: pytest.CaptureFixt
         )
         == 0
     )
-    records = json.loads(capsys.readouterr().out)
+    records = json.loads(capsys.readouterr().out)["records"]
     assert [record["provider"] for record in records] == ["torch", "cpu", "cpu"]
     assert [record["accuracy"]["top1"] for record in records] == [1.0] * 3, "dark and bright are easy to tell apart"
     assert records[0]["speedup"]["ratio"] == 1
@@ -116,7 +116,7 @@ def test_a_seed_does_not_move_images_between_splits(exported: Path, capsys: pyte
     trained = load_checkpoint(out).spec.provenance.data_fingerprint
     capsys.readouterr()
     assert main(["bench", str(exported / "a.onnx"), "--data", data, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["data_fingerprint"] == trained
+    assert json.loads(capsys.readouterr().out)["records"][0]["data_fingerprint"] == trained
 
 
 def test_the_demo_does_not_write_into_somebody_elses_folder(tmp_path: Path, error_of: Callable[..., str]) -> None:

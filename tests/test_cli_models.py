@@ -17,7 +17,7 @@ def test_a_foreign_file_takes_its_spec_from_the_options(
     natural = json.loads(_metadata(exported / "a.onnx"))["inputs"][0]
     options = ["--input-size", "1x12x12", "--mean", str(natural["mean"][0]), "--std", str(natural["std"][0])]
     assert main(["bench", str(bare), "--data", str(exported / "data"), *options, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["accuracy"]["top1"] == 1.0
+    assert json.loads(capsys.readouterr().out)["records"][0]["accuracy"]["top1"] == 1.0
     error_of("bench", str(bare), "--data", str(exported / "data"), "--input-size", "1x13x12")  # the model refuses the shape
     error_of("bench", str(bare), "--data", str(exported / "data"), "--input-size", "12")
 
@@ -134,7 +134,7 @@ def test_a_file_that_knows_its_input_is_believed_aloud(exported: Path, capsys: p
     arguments = ["bench", str(exported / "a.onnx"), "--data", str(exported / "data"), "--json"]
     assert main([*arguments, "--scale", "1"]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)[0]["accuracy"]["top1"] == 1.0
+    assert json.loads(out)["records"][0]["accuracy"]["top1"] == 1.0
     assert "a.onnx says itself" in err
 
 

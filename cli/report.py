@@ -1,0 +1,103 @@
+"""The files that `edgerec bench` writes beside its table."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..benchmarks.comparison import Candidate
+    from ..benchmarks.document import Document
+    from ..benchmarks.measured import Roofline
+    from ..benchmarks.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Where to write what; None leaves a form out.
+
+    Attributes:
+        html: The page.
+        png: Folder of the charts.
+        csv: The rows as CSV.
+        markdown: The rows as Markdown.
+    """
+
+    html: Path | None = None
+    png: Path | None = None
+    csv: Path | None = None
+    markdown: Path | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot be written, before minutes of measuring.
+
+        Raises:
+            EdgerecError: A file cannot be written, or the tools for charts are not installed.
+        """
+        from ..runtime.files import check_writable
+
+        for path in (self.html, self.csv, self.markdown):
+            if path is not None:
+                check_writable(path)
+        if self.has_charts:
+            from ..benchmarks.report.drawing import check_tools
+
+            check_tools()
+
+    @property
+    def has_charts(self) -> bool:
+        """Whether there is something to draw."""
+        return self.html is not None or self.png is not None
+
+    def document(self, records: "Sequence[Record]", candidates: "Sequence[Candidate]", labels: Sequence[str]) -> "Document":
+        """Return everything that was found; with charts to draw, also what each operator costs."""
+        from ..benchmarks.document import Document
+
+        rows = tuple(
+            replace(record, roofline=_roofline(one, record)) if self.has_charts else record
+            for record, one in zip(records, candidates, strict=True)
+        )
+        return Document(rows, command=_typed(), created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), labels=tuple(labels))
+
+    def write(self, document: "Document") -> None:
+        """Write every form that was asked for.
+
+        Raises:
+            EdgerecError: A file cannot be written.
+        """
+        from ..benchmarks.report import to_csv, to_markdown, write_charts, write_html
+        from ..runtime.files import write_text
+
+        if self.html is not None:
+            write_html(document, self.html)
+        if self.png is not None:
+            write_charts(document, self.png)
+        if self.csv is not None:
+            write_text(self.csv, to_csv(document))
+        if self.markdown is not None:
+            write_text(self.markdown, to_markdown(document))
+
+
+def _roofline(candidate: "Candidate", record: "Record") -> "Roofline | None":
+    """Return where a file stands under the machine's roof; None where that cannot be measured."""
+    if candidate.provider != "cpu":
+        return None
+    from ..benchmarks.roofline import roofline
+
+    return roofline(candidate.path, threads=candidate.threads, images=candidate.spec.inputs, p50_ms=record.latency.p50_ms)
+
+
+def _typed() -> str:
+    """Return the command without the folders of its paths: a report travels."""
+    arguments = [_without_folders(one) for one in sys.argv[1:]]
+    return shlex.join(["edgerec", *arguments])
+
+
+def _without_folders(argument: str) -> str:
+    name, sign, value = argument.partition("=")
+    if sign and not name.startswith("/"):
+        return f"{name}={Path(value).name if '/' in value else value}"
+    return Path(argument).name if "/" in argument and "://" not in argument else argument
