@@ -132,4 +132,5 @@ def layers(width: int, height: int, *parts: "alt.Chart") -> "alt.LayerChart":
     """Put marks over each other in a picture of `width` pixels, axes and legend included."""
     import altair as alt
 
-    return alt.layer(*parts).properties(width=width, height=height, autosize=alt.AutoSizeParams(type="fit-x", contains="padding"))
+    fit = alt.AutoSizeParams(type="fit-x", contains="padding")
+    return alt.LayerChart(layer=list(parts), width=width, height=height, autosize=fit)

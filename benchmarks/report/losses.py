@@ -141,14 +141,15 @@ def _panel(named: Sequence[Named], rows: list[Row], title: str, scale: "alt.Scal
     legend = names_legend(width)
     base, tint = alt.Chart(alt.Data(values=rows)), color(named, legend=legend)
     last = alt.Chart(alt.Data(values=[row for row in rows if row["severity"] == max(one["severity"] for one in rows)]))
-    return alt.layer(
+    parts = [
         base.mark_line(strokeWidth=2, aria=False).encode(x=x, y=y, color=tint, strokeDash=dashes(named, legend=None), order="severity:Q"),
         base.mark_rule(strokeWidth=2, opacity=0.5, aria=False).encode(x=x, y=bottom, y2="high:Q", color=tint),
         base.mark_point(size=60, filled=True, opacity=1).encode(
             x=x, y=y, color=tint, shape=shapes(named, legend=legend), description="told:N"
         ),
         last.mark_text(dx=12, fontWeight="bold", aria=False).encode(x=x, y=y, text="key:N"),
-    ).properties(title=title, width=inner, height=190)
+    ]
+    return alt.LayerChart(layer=parts, title=title, width=inner, height=190)
 
 
 def _corrupted_table(named: Sequence[Named]) -> Table:

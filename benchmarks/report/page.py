@@ -136,4 +136,4 @@ def _foot() -> str:
 
 
 def _part(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return resources.files("edgerec.benchmarks.report").joinpath(name).read_text(encoding="utf-8")

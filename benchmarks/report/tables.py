@@ -19,7 +19,7 @@ def results(named: Sequence[Named]) -> str:
     shared = {at: f"{name} {rows[0][at]}" for at, name in enumerate(columns) if name in _HOW and len({row[at] for row in rows}) == 1}
     kept = [at for at, name in enumerate(columns) if at not in shared and name != "file"]
     caption = f"Results: {', '.join(shared.values())}" if shared else "Results"
-    cells = tuple((f"{one.key} {one.record.file}", *(row[at] for at in kept)) for one, row in zip(named, rows, strict=True))
+    cells = tuple((one.label, *(row[at] for at in kept)) for one, row in zip(named, rows, strict=True))
     return table(Table(caption, ("file", *(columns[at] for at in kept)), cells))
 
 
