@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .comparison import as_candidate as as_candidate
     from .comparison import compare as compare
     from .comparison import open_candidate as open_candidate
+    from .corruptions import Corruptions as Corruptions
     from .difference import Difference as Difference
     from .difference import compare_tensors as compare_tensors
     from .duty_cycle import DutyCycle as DutyCycle
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from .records import has_int8_dot as has_int8_dot
     from .records import machine as machine
     from .records import versions as versions
+    from .scoring import Scored as Scored
+    from .scoring import count_answers as count_answers
+    from .scoring import score_files as score_files
     from .sequential import Verdict as Verdict
     from .sequential import decide as decide
 
@@ -42,6 +46,7 @@ _HOMES = {
     "Audit": "audit",
     "Candidate": "comparison",
     "Comparison": "latency",
+    "Corruptions": "corruptions",
     "Counter": "accuracy",
     "Difference": "difference",
     "Finding": "findings",
@@ -49,12 +54,14 @@ _HOMES = {
     "Latency": "latency",
     "Machine": "records",
     "Record": "records",
+    "Scored": "scoring",
     "Speedup": "latency",
     "Timing": "latency",
     "Verdict": "sequential",
     "audit": "audit",
     "compare": "comparison",
     "compare_tensors": "difference",
+    "count_answers": "scoring",
     "decide": "sequential",
     "has_int8_dot": "records",
     "images_per_second": "latency",
@@ -67,6 +74,7 @@ _HOMES = {
     "measure_duty_cycle": "duty_cycle",
     "profile_nodes": "profiling",
     "score": "accuracy",
+    "score_files": "scoring",
     "time_kernels": "kernel_times",
     "versions": "records",
     "wilson": "accuracy",
@@ -77,6 +85,7 @@ __all__ = [
     "Audit",
     "Candidate",
     "Comparison",
+    "Corruptions",
     "Counter",
     "Difference",
     "DutyCycle",
@@ -85,6 +94,7 @@ __all__ = [
     "Latency",
     "Machine",
     "Record",
+    "Scored",
     "Speedup",
     "Timing",
     "Verdict",
@@ -92,6 +102,7 @@ __all__ = [
     "audit",
     "compare",
     "compare_tensors",
+    "count_answers",
     "decide",
     "has_int8_dot",
     "images_per_second",
@@ -102,6 +113,7 @@ __all__ = [
     "open_candidate",
     "profile_nodes",
     "score",
+    "score_files",
     "time_kernels",
     "versions",
     "wilson",

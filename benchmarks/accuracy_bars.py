@@ -102,7 +102,7 @@ def throughput_bar(files: int, threads: int, images: int, timing: Timing) -> Run
     best = min(BARE_BATCHES, key=lambda batch: _seconds(partial(bare, batch)))
     compared = measure_interleaved({"bare": partial(bare, best), "ours": partial(score_files, candidates, split)}, timing)
     rate = files * images / compared.latency["ours"].p50_ms
-    text = f"{files} file(s), {threads} thread(s), {rate:.0f} images/ms"
+    text = f"{files} file(s), {threads} thread(s), {rate:.0f} a ms"
     return RuntimeBar(text, compared.speedup["ours"], LEAST_RATIO, at_least=True)
 
 
