@@ -121,7 +121,16 @@ def _fastest_s(call: Callable[[], object], seconds: float) -> float:
 def _in_own_process(threads: int) -> dict[str, dict[str, float]]:
     environment = {name: value for name, value in os.environ.items() if name not in _SLOWER_KERNELS}
     environment |= {"OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-P", "-W", "ignore", "-m", __spec__.name if __spec__ else "edgerec.benchmarks.peak_bars", "--others", str(threads)]
+    command = [
+        sys.executable,
+        "-P",
+        "-W",
+        "ignore",
+        "-m",
+        __spec__.name if __spec__ else "edgerec.benchmarks.peak_bars",
+        "--others",
+        str(threads),
+    ]
     return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
 
 
