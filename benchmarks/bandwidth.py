@@ -17,8 +17,8 @@ from .records import machine, versions
 
 # From the second-level cache of a small core to beyond the last level of most processors; 64 MiB and as much again fit a board of 1 GiB.
 SIZES_BYTES = (1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26)
-_SHORT, _LONG = 2, 6  # nodes of the two chains whose difference leaves out what a run costs besides
-_TIMING = Timing(rounds=6, block_seconds=0.003, warmup_seconds=0.01)
+_SHORT, _LONG = 4, 16  # nodes of the two chains whose difference leaves out what a run costs besides
+_TIMING = Timing(rounds=10, block_seconds=0.003, warmup_seconds=0.01)
 
 
 def machine_bandwidth(threads: int = 1) -> dict[int, float]:
