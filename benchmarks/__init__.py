@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .comparison import compare as compare
     from .comparison import open_candidate as open_candidate
     from .corruptions import Corruptions as Corruptions
+    from .configurations import Configuration as Configuration
+    from .configurations import matrix as matrix
     from .difference import Difference as Difference
     from .difference import compare_tensors as compare_tensors
     from .duty_cycle import DutyCycle as DutyCycle
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from .latency import images_per_second as images_per_second
     from .latency import measure as measure
     from .latency import measure_interleaved as measure_interleaved
+    from .measuring import Extras as Extras
+    from .measuring import Measured as Measured
+    from .measuring import Measurements as Measurements
+    from .measuring import measure_files as measure_files
     from .profiling import profile_nodes as profile_nodes
     from .records import Machine as Machine
     from .records import Record as Record
@@ -38,6 +44,8 @@ if TYPE_CHECKING:
     from .scoring import Scored as Scored
     from .scoring import count_answers as count_answers
     from .scoring import score_files as score_files
+    from .rounds import Schedule as Schedule
+    from .scenarios import Rules as Rules
     from .sequential import Verdict as Verdict
     from .sequential import decide as decide
 
@@ -78,6 +86,14 @@ _HOMES = {
     "time_kernels": "kernel_times",
     "versions": "records",
     "wilson": "accuracy",
+    "Configuration": "configurations",
+    "Extras": "measuring",
+    "Measured": "measuring",
+    "Measurements": "measuring",
+    "Rules": "scenarios",
+    "Schedule": "rounds",
+    "matrix": "configurations",
+    "measure_files": "measuring",
 }
 
 __all__ = [
@@ -86,15 +102,21 @@ __all__ = [
     "Candidate",
     "Comparison",
     "Corruptions",
+    "Configuration",
     "Counter",
     "Difference",
     "DutyCycle",
+    "Extras",
     "Finding",
     "KernelTimes",
     "Latency",
     "Machine",
+    "Measured",
+    "Measurements",
     "Record",
     "Scored",
+    "Rules",
+    "Schedule",
     "Speedup",
     "Timing",
     "Verdict",
@@ -107,8 +129,10 @@ __all__ = [
     "has_int8_dot",
     "images_per_second",
     "machine",
+    "matrix",
     "measure",
     "measure_duty_cycle",
+    "measure_files",
     "measure_interleaved",
     "open_candidate",
     "profile_nodes",

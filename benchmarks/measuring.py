@@ -18,7 +18,7 @@ from .intervals import latency_of, ratio_of
 from .latency import Latency, Speedup
 from .measured import Resources, Scenario, Stages, Watch
 from .rounds import Gathered, Orders, Schedule, run_start
-from .scenarios import Rules
+from .scenarios import Rules, batch_of
 from .watched import drifts, watch_of
 from .watching import Seen
 from .work_beside import measure_scenarios, measure_stages_of, memory_slope
@@ -40,6 +40,15 @@ class Extras:
     image: Path | None = None
     scenarios: tuple[str, ...] = ()
     rules: Rules = field(default_factory=Rules)
+
+    def __post_init__(self) -> None:
+        """Refuse scenarios that MLPerf's edge suite does not have.
+
+        Raises:
+            ConfigError: A name is unknown; the choices are listed.
+        """
+        for name in self.scenarios:
+            batch_of(name, 1)
 
 
 @dataclass(frozen=True, slots=True)

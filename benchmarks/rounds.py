@@ -44,11 +44,11 @@ class Schedule:
         repeats: Disturbed rounds that may be run again in one start; further ones are kept and marked.
     """
 
-    starts: int = 5
-    rounds: int = 4
+    starts: int = 10
+    rounds: int = 2
     block_ms: float = 50.0
     warmup_limit_s: float = LIMIT_S
-    repeats: int = 4
+    repeats: int = 2
 
     def __post_init__(self) -> None:
         """Refuse what would measure nothing.
