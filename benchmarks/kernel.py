@@ -104,7 +104,7 @@ def kernel_of(
             result = node.output[0]
             continue
         operands = [_operand(name, shapes, constants) for name in node.input]
-        if result in node.input:
+        if result and result in node.input:
             index = list(node.input).index(result)
             operands.insert(0, operands.pop(index))
         fits = all(one is not None or not name for one, name in zip(operands, node.input, strict=True))
