@@ -104,15 +104,27 @@ def kernel_of(
             result = node.output[0]
             continue
         operands = [_operand(name, shapes, constants) for name in node.input]
-        if result in node.input:
+        if result and result in node.input:
             index = list(node.input).index(result)
             operands.insert(0, operands.pop(index))
         fits = all(one is not None or not name for one, name in zip(operands, node.input, strict=True))
+        if node.op_type == "Split" and fits and operands[1:] in ([], [None]):
+            operands[1:] = [_equal_parts(node, operands[0])]
         if not fits or any(one.type not in _PLAIN for one in node.attribute):
             return None
         steps.append(Operator(node.op_type, tuple(operands), tuple(sorted((one.name, _value(one)) for one in node.attribute))))
         result = node.output[0]
     return Kernel(tuple(steps), precision)
+
+
+def _equal_parts(node: NodeProto, operand: Operand | None) -> Operand | None:
+    """Return the sizes of a Split that names none: a kernel has them as an operand."""
+    if operand is None:
+        return None
+    axis = next((one.i for one in node.attribute if one.name == "axis"), 0)
+    parts, size = len(node.output), operand.shape[axis]
+    each = -(-size // parts)
+    return Operand((parts,), constant=True, integer=True, values=(*(each for _ in range(parts - 1)), size - each * (parts - 1)))
 
 
 def _operand(name: str, shapes: Mapping[str, Sequence[int | None]], constants: Mapping[str, TensorProto]) -> Operand | None:

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from ..runtime.tensors import Tensor
     from ..train.checkpoint import Checkpoint
 
-EXAMPLE = "Example: edgerec export mypkg.models:build --weights w.pth --input-size 3x224x224 -o model.onnx"
+EXAMPLE = (
+    "Example: edgerec export mypkg.models:build --weights w.pth --input-size 3x224x224 -o model.onnx; "
+    "edgerec export model.pt2 --precision fp16 -o model.onnx; "
+    "edgerec export mypkg.models:two --input image=3x32x32 --input ids=int64:6 -o two.onnx"
+)
 
 IMAGES = 16  # for the parity gate
 

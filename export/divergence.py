@@ -127,7 +127,7 @@ def _blamed(one: _Seen, raw: ModelProto, found: Mapping[str, Array]) -> str:
     if not near:
         return f"first at module {one.path or 'the whole model'}, which no tensor of the graph agrees with"
     error, node, name = min(near, key=lambda entry: entry[0])
-    return f"first at module {one.path}, {_named(node, name)}, off by {error:.1e} of its largest value"
+    return f"first at module {one.path or 'the whole model'}, {_named(node, name)}, off by {error:.1e} of its largest value"
 
 
 def _is_inside(path: str, outer: str) -> bool:

@@ -44,6 +44,8 @@ def add_resize(steps: Steps, image: str, spec: InputSpec) -> str:
     wanted = steps.integers(spec.height), steps.integers(spec.width)
     size = _cover(steps, _part(steps, shape, _ROWS), _part(steps, shape, _COLUMNS), spec) if spec.fit == "crop" else wanted
     sizes = steps.add("Concat", count, *size, channels, attributes={"axis": 0})
+    # It changes nothing, but says that these are four: before 1.24, ONNX Runtime took them for none and refused the file.
+    sizes = steps.add("Reshape", sizes, steps.integers(4))
     resized = steps.add("Resize", image, "", "", sizes, attributes=_KERNELS[spec.kernel, spec.antialias])
     if spec.fit == "crop":
         resized = _centre(steps, resized, size, wanted)

@@ -10,7 +10,8 @@ from .file import IR_VERSION, OPSET
 from .opset import lower_opset_
 
 # The oldest ONNX Runtime that edgerec runs on, the first release with the graph-assignment record; tests/test_oldest.py loads our files with
-# it, and pyproject.toml asks for it. The files themselves are older (`graph.file.OPSET`, `IR_VERSION`): 1.15 (2023) loads them as well.
+# it, and pyproject.toml asks for it. The files themselves are older (`graph.file.OPSET`, `IR_VERSION`): 1.15 (2023)
+# loads core, int8 and packed ones as well.
 OLDEST_ONNXRUNTIME = "1.24.1"
 
 LEAST_OPSET = 13  # a per-channel DequantizeLinear needs it: ONNX Runtime refuses to load one in an older file

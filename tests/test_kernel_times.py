@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgerec.benchmarks.kernel import Kernel, Operand, Operator, conversion, kernel_of
+from edgerec.benchmarks.kernel import Kernel, Operand, Operator, Precision, conversion, kernel_of
 from edgerec.benchmarks.kernel_models import AFTER, BEFORE, model_of
 from edgerec.benchmarks.kernel_times import KernelTimes, load_times, measure_kernel, save_times, this_device, time_kernels
 from edgerec.benchmarks.profiling import profile
@@ -154,3 +154,15 @@ def _executed(kernel: Kernel) -> list[str]:
 
 def _constant(name: str, array: np.ndarray) -> onnx.TensorProto:
     return numpy_helper.from_array(array.astype(np.float32), name)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("inputs", [["x"], ["x", ""]])
+def test_a_split_into_equal_parts_has_their_sizes(inputs: list[str], precision: Precision) -> None:
+    """Query, key and value of an exporter that names no sizes."""
+    split = helper.make_node("Split", inputs, ["q", "k", "v"], axis=2)
+    found = kernel_of([split], {"x": (1, 9, 22)}, {}, precision)
+    assert found is not None
+    assert found.first.operands[1] == Operand((3,), constant=True, integer=True, values=(8, 8, 6))  # the last part takes what is left
+    assert [one.op_type for one in model_of(found).graph.node].count("Split") == 1
+    assert 0 < measure_kernel(found, runs=3) < math.inf

@@ -131,6 +131,23 @@ def test_here_the_clock_has_the_last_word_and_a_pinned_layer_holds() -> None:
     assert "inner" in int8_layers(pinned)
 
 
+def test_a_file_that_the_clock_finds_slower_when_it_is_done_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The draft looked faster, on a machine that was busy, say; the finished file is slower."""
+
+    def timed(files: Mapping[str, ModelProto], _images: Sequence[Mapping[str, Array]]) -> Comparison:
+        ratio = 0.9 if files.keys() == {"float", "int8"} else 1.2
+        return Comparison({}, {name: Speedup(1.0, 1.0, 1.0) if name == "float" else Speedup(ratio, ratio, ratio) for name in files})
+
+    monkeypatch.setattr("edgerec.compress.quantization.engine.time_files", timed)
+    free = quantize(conv_net(), [feeds()], Quantization(corrections=NONE), times_of=FAST).report
+    assert free.is_float
+    assert any("stays float" in note for note in free.notes)
+    assert free.speedup == Speedup(1.0, 1.0, 1.0)
+    forced = quantize(conv_net(), [feeds()], Quantization(corrections=NONE, speed="int8"), times_of=FAST).report
+    assert int8_layers(forced) == UNITS
+    assert any("slower than the float file" in note for note in forced.notes)
+
+
 @pytest.mark.parametrize("target", ["x86-vnni", "x86-avx2", "arm-dot", "any", "tensorrt", "openvino", "qnn"])
 def test_grids_are_of_the_types_that_a_target_takes(target: str) -> None:
     result = quantize(conv_net(), [feeds()], Quantization(target=target, speed="int8"), times_of=FAST)

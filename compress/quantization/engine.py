@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from onnx import ModelProto
 
 from ...benchmarks.kernel_times import time_kernels
-from ...benchmarks.latency import Comparison, Speedup
+from ...benchmarks.latency import Speedup
 from ...graph.copying import copy_model, size_of
 from ...graph.execution import open_model
 from ...graph.file import read_spec, with_spec
@@ -30,12 +30,11 @@ from .scheme import Scheme
 from .search import output_noise
 from .sensitivity import measure_sensitivities
 from .settings import Quantization
-from .speed import FLOAT, time_files
+from .speed import FLOAT, fastest_of, time_files
 from .statistics import Statistics
 from .target import find_target
 
 _SENSITIVITY_IMAGES = 32
-_AS_FAST = 0.99  # what the clock cannot tell apart
 _EQUAL = 0.95  # what two measurements of one kernel differ by
 _UNTIMED_LSTM_US = 1.0  # an LSTM on another device: int8 is taken to be faster there, by next to nothing
 
@@ -112,8 +111,8 @@ def quantize(
         built, tried = engine.inside(limit)
     tell("check")
     speedup = engine.speedup_of(built)
-    if limit is not None and speedup is not None and speedup.high < 1:
-        engine.notes += ("the file inside the budget is slower than the float file on this machine",)
+    if speedup is not None and speedup.high < 1:
+        built, speedup = engine.instead_of_slower(built, speedup, wanted=limit is not None)
     report = QuantizationReport(
         images=fitted.images,
         target=fitted.target.name,
@@ -166,7 +165,8 @@ class _Engine:
         for name, parts in candidates.items():
             drafts.setdefault(parts, name)
         files = {FLOAT: self.fitted.model} | {name: self.build(parts, draft=True).model for parts, name in drafts.items()}
-        winner = self._choose(time_files(files, self.fitted.probe), files)
+        noise = output_noise(self.fitted.model, self.fitted.probe)
+        winner = fastest_of(time_files(files, self.fitted.probe), lambda name: noise(files[name]))
         if winner == FLOAT and not self.pinned:
             return self._float()
         return self.build(candidates.get(winner, cut))  # what the user pinned is in the cut
@@ -177,12 +177,12 @@ class _Engine:
         self.notes += (f"int8 is not faster than float for this model {where}: the file stays float; --force makes it int8",)
         return Built(self.fitted.normalised.model)
 
-    def _choose(self, timed: Comparison, files: Mapping[str, ModelProto]) -> str:
-        """Return the name of the fastest file; of those as fast as the clock can tell, the one with the least noise."""
-        best = max(one.ratio for one in timed.speedup.values())
-        equal = [name for name, one in timed.speedup.items() if one.ratio >= best * _AS_FAST and one.ratio > 1]
-        noise = output_noise(self.fitted.model, self.fitted.probe)
-        return min(equal, key=lambda name: noise(files[name])) if len(equal) > 1 else next(iter(equal), FLOAT)
+    def instead_of_slower(self, built: Built, speedup: Speedup, *, wanted: bool) -> tuple[Built, Speedup]:
+        """Return the float file for one that the clock finds slower when it is done, unless somebody wants it int8 all the same."""
+        if wanted or self.pinned or self.config.speed == "int8":
+            self.notes += ("the file is slower than the float file on this machine",)
+            return built, speedup
+        return self._float(), Speedup(1.0, 1.0, 1.0)
 
     def cheapest(self, us_per_error: float) -> frozenset[str]:
         """Return the units that are int8 in the fastest file, with a price on noise, and the float nodes between them that come with it."""
