@@ -84,7 +84,8 @@ def _size(one: Record) -> Estimate | None:
 
 def _peak_memory(one: Record) -> Estimate | None:
     # One process is one number: pages and pools make it differ by a few per cent, which is the limit's to allow for.
-    return (float(one.resources.peak_bytes),) * 3 if one.resources else None
+    peak = float(one.resources.peak_bytes) if one.resources else math.nan
+    return (peak, peak, peak) if one.resources else None
 
 
 def _top1(one: Record) -> Estimate | None:

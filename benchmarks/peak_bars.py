@@ -98,7 +98,7 @@ def _torch_calls(size: int, threads: int) -> dict[tuple[str, str], Callable[[], 
     s8 = torch.from_numpy(draws.integers(-127, 127, (size, size), np.int8))
     calls: dict[tuple[str, str], Callable[[], object]] = {
         ("fp32", "torch.mm"): partial(torch.mm, left, right, out=torch.empty_like(left)),
-        ("int8", "torch._int_mm"): partial(torch._int_mm, s8, s8),
+        ("int8", "torch._int_mm"): partial(torch.ops.aten._int_mm, s8, s8),
     }
     for engine in {"onednn", "fbgemm"} & set(torch.backends.quantized.supported_engines):
         torch.backends.quantized.engine = engine
