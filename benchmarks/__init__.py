@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from .comparison import as_candidate as as_candidate
     from .comparison import compare as compare
     from .comparison import open_candidate as open_candidate
-    from .corruptions import Corruptions as Corruptions
     from .configurations import Configuration as Configuration
     from .configurations import matrix as matrix
+    from .corruptions import Corruptions as Corruptions
     from .difference import Difference as Difference
     from .difference import compare_tensors as compare_tensors
     from .duty_cycle import DutyCycle as DutyCycle
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from .records import has_int8_dot as has_int8_dot
     from .records import machine as machine
     from .records import versions as versions
+    from .rounds import Schedule as Schedule
+    from .scenarios import Rules as Rules
     from .scoring import Scored as Scored
     from .scoring import count_answers as count_answers
     from .scoring import score_files as score_files
-    from .rounds import Schedule as Schedule
-    from .scenarios import Rules as Rules
     from .sequential import Verdict as Verdict
     from .sequential import decide as decide
 
@@ -101,8 +101,8 @@ __all__ = [
     "Audit",
     "Candidate",
     "Comparison",
-    "Corruptions",
     "Configuration",
+    "Corruptions",
     "Counter",
     "Difference",
     "DutyCycle",
@@ -114,9 +114,9 @@ __all__ = [
     "Measured",
     "Measurements",
     "Record",
-    "Scored",
     "Rules",
     "Schedule",
+    "Scored",
     "Speedup",
     "Timing",
     "Verdict",
