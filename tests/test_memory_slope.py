@@ -41,9 +41,8 @@ def test_a_leak_of_one_small_object_in_ten_calls_is_found() -> None:
 
 @linux
 def test_a_clean_function_does_not_grow() -> None:
-    slope = slope_of("bytes(1000)", 400_000)
-    assert slope.met
-    assert slope.bytes < 1e6, "a thousandth of the leak above"
+    """A fresh process still settles by a page or a few, here and there; a million calls by less than a thousandth of the leak above."""
+    assert slope_of("bytes(1000)", 400_000).bytes < 1e6
 
 
 def test_an_exact_line_is_its_own_slope() -> None:
