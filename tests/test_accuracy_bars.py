@@ -15,7 +15,7 @@ def test_a_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     record = json.loads(output.read_text())
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(record["bars"]) >= 2
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines)) <= 100
     for line, bar in zip(lines, record["bars"], strict=True):
         assert f"{bar['ratio']['ratio']:.3f}" in line
         assert bar["met"] == (bar["ratio"]["ratio"] >= 0.9)
