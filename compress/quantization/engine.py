@@ -163,7 +163,7 @@ class _Engine:
         drafts: dict[frozenset[str], str] = {}
         for name, parts in candidates.items():
             drafts.setdefault(parts, name)
-        files = {FLOAT: self.fitted.model} | {name: self.build(parts, draft=True).model for parts, name in drafts.items()}
+        files = {FLOAT: self.fitted.normalised.model} | {name: self.build(parts, draft=True).model for parts, name in drafts.items()}
         winner = self._choose(time_files(files, self.fitted.probe), files)
         if winner == FLOAT and not self.pinned:
             return self._float()
