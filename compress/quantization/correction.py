@@ -21,7 +21,7 @@ class Corrections:
         correct_bias: Give every quantized layer the float layer's average outputs.
         round_weights: Choose each layer's integers for its output's error instead of each weight's.
         open_gates: Equalise through SiLU and hard swish as well, where the whole model is clearly better for it: one more node in front of
-            each gate, up to a fifth of the time.
+            each gate, 8 to 42 % of the time on the nets measured (docs/log.md, 2026-11-26).
     """
 
     equalise: bool = True
