@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: edgerec quantize small.onnx --data fashion-mnist --max-drop 0.5 -o small.int8.onnx"
 CALIBRATION_BATCH = 32  # images; the ranges do not depend on it
 PRECISIONS = ("int8", "fp16", "fp32")
-CORRECTIONS = {"equalise": "equalise", "bias": "correct_bias", "rounding": "round_weights"}
+CORRECTIONS = {"equalise": "equalise", "bias": "correct_bias", "rounding": "round_weights", "gates": "open_gates"}
 
 
 def quantize(
@@ -57,7 +57,7 @@ def quantize(
     op_types: Annotated[str | None, typer.Option("--op-types", help="Operators that may be int8, with commas between them.")] = None,
     layers: Annotated[Path | None, typer.Option("--layers", help="TOML file with [[layer]] rules for single layers.")] = None,
     correct: Annotated[
-        str, typer.Option("--correct", help="Corrections against the error: equalise, bias and rounding; or none.")
+        str, typer.Option("--correct", help="Corrections against the error: equalise, bias and rounding, gates (costs time); or none.")
     ] = "equalise,bias,rounding",
     precision: Annotated[str, typer.Option("--precision", help="int8; or fp16 or fp32, which write a float file.")] = "int8",
     statistics: Annotated[

@@ -173,7 +173,7 @@ WRONG = {
     "no images": ([], "calibration needs images"),
     "method": (["--method", "median"], "minmax, percentile"),
     "percentile": (["--method", "percentile", "--percentile", "0.99"], "percentile must be"),
-    "correction": (["--correct", "bias,magic"], "equalise, bias, rounding, or none"),
+    "correction": (["--correct", "bias,magic"], "equalise, bias, rounding, gates, or none"),
     "precision": (["--precision", "int4"], "int8, fp16, fp32"),
     "target": (["--target", "toaster"], "tensorrt"),
     "operators": (["--op-types", "Conv,Softmax"], "no int8 form"),

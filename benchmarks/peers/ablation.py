@@ -33,6 +33,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "bias": (*_FIXED, "--correct", "bias"),
     "rounding": (*_FIXED, "--correct", "rounding"),
     "all": (*_FIXED,),
+    "all and gates": (*_FIXED, "--correct", "equalise,bias,rounding,gates"),
     "all, ranges auto": ("--force",),
     "defaults": (),
 }

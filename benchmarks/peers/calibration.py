@@ -5,7 +5,7 @@
 
 Without a file it takes `efficientnet_lite0` and its SiLU variant at 224 pixels with random weights, which needs edgerec[toolkit]. Bare and
 observed passes alternate, each in a process of its own: the median ratio of their times counts, and the largest resident sets. Choosing
-ranges by percentile, MSE and entropy afterwards is part of calibration's time. Takes ten minutes on an otherwise idle machine.
+ranges by percentile, MSE and entropy afterwards is part of calibration's time. Takes two and a half minutes on an otherwise idle machine.
 Writes `benchmarks/results/calibration.json` unless told otherwise, prints the figures, and ends with 1 when a bar is missed.
 """
 

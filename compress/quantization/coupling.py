@@ -123,7 +123,7 @@ def _mul(linker: Linker, node: onnx.NodeProto) -> None:
     first, second = node.input
     if node.op_type == "Div" or constants[1]:
         gated, gate = first, second
-    elif constants[0] or _is_gate(linker, first, second):
+    elif constants[0] or first not in linker.channels or _is_gate(linker, first, second):
         gated, gate = second, first
     else:
         gated, gate = first, second

@@ -164,7 +164,7 @@ class _Engine:
         drafts: dict[frozenset[str], str] = {}
         for name, parts in candidates.items():
             drafts.setdefault(parts, name)
-        files = {FLOAT: self.fitted.model} | {name: self.build(parts, draft=True).model for parts, name in drafts.items()}
+        files = {FLOAT: self.fitted.normalised.model} | {name: self.build(parts, draft=True).model for parts, name in drafts.items()}
         noise = output_noise(self.fitted.model, self.fitted.probe)
         winner = fastest_of(time_files(files, self.fitted.probe), lambda name: noise(files[name]))
         if winner == FLOAT and not self.pinned:

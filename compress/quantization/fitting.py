@@ -14,6 +14,7 @@ from ...runtime.errors import DataError, ModelError
 from .calibration import key_of, observe, scale_warning
 from .equalisation import equalise
 from .feeds import Feeds, check_feeds, images_in, images_of, runs_of
+from .gates import equalise_through_gates
 from .grids import RangeRule, choose_ranges, grids_for, tensors_to_observe
 from .indexing import Graph
 from .overrides import Layer, layer_for
@@ -30,6 +31,7 @@ from .target import Target, find_target
 PROBE_IMAGES = 256
 PROBE_BYTES = 24 * 2**20  # 40 images of 3 x 224 x 224; mending keeps some of their activations in memory
 _JUDGING_IMAGES = 128
+_LEAST_GAIN_OF_GATES = 0.07  # of the noise, as it costs time; less is luck
 _STRENGTH = 0.5  # of equalising: at 1 the weights of depthwise nets pay more than the activations gain (docs/log.md)
 
 Tell = Callable[[str], None]
@@ -98,6 +100,9 @@ def fit(
     changed, found = plain, statistics
     if statistics is None:
         changed = trials.equalised() if config.corrections.equalise and probe else plain
+        if config.corrections.open_gates and probe:
+            trials, changed = trials.through_gates(changed)
+            units = trials.units
         found = _observe(changed, units, chain(probe, runs), config.samples)
     elif (difference := _key(plain, model).difference(statistics.key)).startswith(("model", "preprocessing")):
         raise DataError(f"the statistics are of another {difference.split()[0]}", difference, "calibrate again with this model")
@@ -225,6 +230,21 @@ class _Trials:
             return self.plain
         again = _observe(changed.model, self.units, self.images, count)
         return changed.model if self._noise_at_first(changed.model, again) < self._noise_at_first(self.plain, plain) else self.plain
+
+    def through_gates(self, rival: ModelProto) -> tuple["_Trials", ModelProto]:
+        """Return trials of the model with equal channels through gates as well, and that model, if it is clearly better than a rival; else those."""
+        count = sum(images_in(feeds) for feeds in self.images)
+
+        def seen(model: ModelProto) -> Statistics:
+            return _observe(model, _find_parts(model, self.config, self.target)[0], self.images, count)
+
+        changed = equalise_through_gates(self.plain, seen, strength=_STRENGTH)
+        if not changed.factors:
+            return self, rival
+        units, _ = _find_parts(changed.model, self.config, self.target)
+        other = _Trials(changed.model, units, self.config, self.target, self.images)
+        before, after = self._noise_at_first(rival, seen(rival)), other._noise_at_first(changed.model, seen(changed.model))
+        return (other, changed.model) if after < before * (1 - _LEAST_GAIN_OF_GATES) else (self, rival)
 
     def _noise_at_first(self, model: ModelProto, statistics: Statistics) -> float:
         return self.noise(model, choose_ranges(model, self.units, statistics.tensors, RULES[0], self.config.layers))

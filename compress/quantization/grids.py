@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto
 
+from .gates import gated, useful_lows
 from .histogram import Counts
 from .indexing import Graph, hard_sigmoid_line
 from .overrides import Layer, layer_for
@@ -105,6 +106,9 @@ def _grid(graph: Graph, name: str, ranges: Mapping[str, Range], target: Target) 
 
 def _range_of(graph: Graph, name: str, seen: TensorStatistics, rule: RangeRule, said: Layer) -> Range:
     low, high = choose_range(seen, said.method or rule.method, percentile=said.percentile or rule.percentile)
+    opened = gated(graph).get(name)
+    if opened is not None and opened.op_type == "Conv":
+        return max(low, float(np.maximum(seen.channel_low, useful_lows(graph, opened)).min())), high
     gate = _gate_behind(graph, name)
     if gate is None or low >= 0:
         return low, high
