@@ -165,6 +165,7 @@ def compare(
             duty_cycle=paced.get(name),
             agreement=found.agreement,
             corrupted=found.corrupted,
+            right=found.right,
         )
         for one, found, name in zip(candidates, scored, single.latency, strict=True)
     ]

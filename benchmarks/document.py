@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import cast
 
 from ..runtime.errors import DataError
@@ -69,3 +70,20 @@ class Document:
             return read_as(cls, raw)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError("this is no benchmark", f"{text[:80]!r} ({error})", "give what `edgerec bench --json` wrote") from error
+
+
+def read_document(path: Path) -> Document:
+    """Read what an earlier `edgerec bench --json` wrote into a file.
+
+    Raises:
+        DataError: The file is missing, unreadable, no benchmark, or one of a newer edgerec.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise DataError("the benchmark cannot be read", f"{path} ({why})", "give what `edgerec bench --json` wrote") from error
+    try:
+        return Document.from_json(text)
+    except DataError as error:
+        raise DataError(error.problem, f"{path}: {error.given}", error.fix) from error

@@ -86,6 +86,7 @@ class Record:
         agreement: Against the first file; None for the first.
         corrupted: On disturbed images.
         roofline: Under the machine's roof.
+        right: Which images it got right, as `change.pack_flags` writes it: what a later run is paired with; empty where it was not kept.
     """
 
     file: str
@@ -114,6 +115,7 @@ class Record:
     agreement: Agreement | None = None
     corrupted: tuple[Corrupted, ...] = ()
     roofline: Roofline | None = None
+    right: str = ""
 
     def to_json(self) -> str:
         """Return the one JSON form, with sorted keys."""

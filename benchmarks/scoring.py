@@ -10,6 +10,7 @@ from ..data.splits import Split
 from ..runtime.errors import ConfigError, DataError, EdgerecError, ModelError
 from .accuracy import Accuracy, Counter, Feeds, wilson
 from .agreement import Against, Logits
+from .change import Flags, pack_flags
 from .comparison import Candidate
 from .corruptions import Corruptions
 from .feeding import Condition, Prepared, feed
@@ -28,23 +29,26 @@ class Scored:
         agreement: Against the first file; None for the first itself, or when one of the two failed.
         corrupted: One for each corruption and severity; drops are against the first file, and left out where that failed.
         error: Why the file gave no figures; None when it did.
+        right: Which images it got right, for `Record.right`; empty without labels.
     """
 
     accuracy: Accuracy | None = None
     agreement: Agreement | None = None
     corrupted: tuple[Corrupted, ...] = ()
     error: EdgerecError | None = None
+    right: str = ""
 
 
 @dataclass(slots=True)
 class _File:
-    """What a file has answered so far; nothing in it grows with the number of images."""
+    """What a file has answered so far; only `right` grows with the number of images, by a byte each."""
 
     candidate: Candidate
     counter: Counter | None = None
     against: Against = field(default_factory=Against)
     # For each condition beside the first file, or beside itself where that failed: either way `both + won` are right.
     pairs: dict[Condition, Pairs] = field(default_factory=dict[Condition, Pairs])
+    right: list[Flags] = field(default_factory=list[Flags])
     error: EdgerecError | None = None
 
 
@@ -53,7 +57,7 @@ def score_files(
 ) -> list[Scored]:
     """Score all files in one pass over the images; a file that fails gives its error, and the others go on.
 
-    Each batch is decoded once and prepared once for each distinct spec, in a second thread while the files run. Memory does not grow with the
+    Each batch is decoded once and prepared once for each distinct spec, in a second thread while the files run. Memory hardly grows with the
     number of images. A failed first file leaves the others their accuracies; there is nothing then to compare them with.
 
     Args:
@@ -149,6 +153,7 @@ def _score(file: _File, logits: Logits, reference: Logits | None, batch: Prepare
     if batch.labels is not None:
         file.counter = file.counter or Counter(logits.shape[1])
         file.counter.add(logits, batch.labels)
+        file.right.append(logits.argmax(axis=1) == batch.labels)
     if reference is not None:
         file.against.add(reference, logits, batch.labels, batch.ids, batch.images)
 
@@ -167,6 +172,7 @@ def _result(file: _File, first: _File) -> Scored:
         accuracy=file.counter.result() if file.counter else None,
         agreement=file.against.result() if compared else None,
         corrupted=tuple(_corrupted(condition, pairs, compared=compared) for condition, pairs in file.pairs.items() if condition),
+        right=pack_flags(np.concatenate(file.right)) if file.right else "",
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from onnx import ModelProto
 
 from edgerec.benchmarks.accuracy import Feeds, count
+from edgerec.benchmarks.change import pack_flags
 from edgerec.benchmarks.comparison import Candidate, as_candidate
 from edgerec.benchmarks.corruptions import CORRUPTIONS, Corruptions, corrupt
 from edgerec.benchmarks.scoring import count_answers, score_files
@@ -58,9 +59,11 @@ def failing(after: int) -> Callable[[Feeds], np.ndarray]:
 @pytest.mark.parametrize("threads", [1, 64])  # with a second thread, and in between
 def test_accuracy_is_that_of_counting_each_file_alone(threads: int) -> None:
     split = pictures()
+    whole = next(split.batches(IMAGES, SPEC.inputs))
     first, second = score_files([candidate(linear(), threads=threads), candidate(linear(0.3), threads=threads)], split)
     assert first.accuracy == count(linear(), split, SPEC).result()
     assert second.accuracy == count(linear(0.3), split, SPEC).result()
+    assert first.right == pack_flags(linear()(prepare_feeds(whole.feeds, SPEC)).argmax(axis=1) == whole.labels)
     assert first.agreement is None
     assert second.agreement is not None
     assert first.accuracy
