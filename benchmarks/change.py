@@ -246,10 +246,9 @@ def _common_first(now: Record, old: Record, new: Document, older: Document) -> t
 
     With another runtime a ratio would hide what the runtime did to all files alike.
     """
-    firsts = _first(now, new), _first(old, older)
-    if firsts[0] is None or firsts[1] is None:
+    one, other = _first(now, new), _first(old, older)
+    if one is None or other is None:
         return None
-    one, other = firsts
     same = one.sha256 == other.sha256 and _way(one) == _way(other)
     return (one, other) if same and not runtime_changes(one, other) else None
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from ..runtime.errors import EdgerecError
 
@@ -35,30 +35,42 @@ def say(text: str, *, quiet: bool = False) -> None:
         print(text, file=sys.stderr)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, quiet: bool = False) -> None:
-    """Print a result on stdout: a table, its first column text and the others figures, or a block a row where the terminal is too narrow."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, quiet: bool = False, stream: TextIO | None = None
+) -> None:
+    """Print a result: a table, its first column text and the others figures, or a block a row where the terminal is too narrow.
+
+    Args:
+        title: Stands above it; may be empty.
+        columns: Headings.
+        rows: Cells.
+        quiet: Print nothing.
+        stream: Where to; stdout by default. A command that prints JSON there gives stderr.
+    """
     if quiet:
         return
+    out = stream or sys.stdout
     lines = list(rows)
     if title:
-        print(title)
+        print(title, file=out)
     widths = [max(len(line[at]) for line in (columns, *lines)) for at in range(len(columns))]
-    if sum(widths) + 2 * (len(widths) - 1) > _width():
+    if sum(widths) + 2 * (len(widths) - 1) > _width(out):
         label = max(len(column) for column in columns)
         blocks = ["\n".join(f"{column:<{label}}  {cell}" for column, cell in zip(columns, line, strict=True) if cell) for line in lines]
-        print("\n\n".join(blocks))
+        print("\n\n".join(blocks), file=out)
         return
     for line in (columns, *lines):
         print(
             "  ".join(
                 f"{cell:<{width}}" if at == 0 else f"{cell:>{width}}" for at, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
+            ).rstrip(),
+            file=out,
         )
 
 
-def _width() -> int:
+def _width(stream: TextIO) -> int:
     """Return the terminal's columns; a pipe or a file takes lines of any length."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000
+    return shutil.get_terminal_size().columns if stream.isatty() or "COLUMNS" in os.environ else 10_000
 
 
 def tell_placement(session: "Session", *, quiet: bool = False) -> None:
