@@ -44,6 +44,19 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """What a record keeps from run to run: its file and how that was run; `copy` counts files of one name, from 1."""
+
+    file: str
+    provider: str
+    threads: int
+    batch: int
+    profile: str
+    target: str
+    copy: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """A record and its counterpart in an older run.
 
@@ -81,11 +94,22 @@ class Pair:
         return (*other, *runtime_changes(self.now, self.old), *(("disturbed",) if disturbed else ()))
 
 
+def places_of(run: Document) -> list[tuple[Place, Record]]:
+    """Return a run's records with what tells each from the others."""
+    seen: dict[tuple[object, ...], int] = {}
+    placed: list[tuple[Place, Record]] = []
+    for one in run.records:
+        way = one.file, *_way(one)
+        seen[way] = seen.get(way, 0) + 1
+        placed.append((Place(one.file, one.provider, one.threads, one.batch, one.profile, one.target, seen[way]), one))
+    return placed
+
+
 def pair_up(new: Document, older: Document) -> tuple[Pair, ...]:
     """Find every record's counterpart: same file name, provider, threads, batch, profile and target; files of one name in their order."""
-    places = dict(_placed(older.records))
+    places = dict(places_of(older))
     pairs: list[Pair] = []
-    for place, record in _placed(new.records):
+    for place, record in places_of(new):
         if place in places:
             pairs.append(Pair(record, places[place], _common_first(record, places[place], new, older)))
     return tuple(pairs)
@@ -97,9 +121,9 @@ def same_machine(one: Machine, other: Machine) -> bool:
 
 
 def runtime_changes(now: Record, old: Record) -> list[str]:
-    """Return what ran the file then, where it is not what ran it now: `onnxruntime 1.24.1 then`."""
+    """Return what ran the file before, where it is not what ran it now: `onnxruntime 1.24.1 before`."""
     new, older = _runtime(now), _runtime(old)
-    return [f"{name} {older.get(name, 'not there')} then" for name in sorted(new | older) if new.get(name) != older.get(name)]
+    return [f"{name} {older.get(name, 'not there')} before" for name in sorted(new | older) if new.get(name) != older.get(name)]
 
 
 def plain_change(pair: Pair, read: Read, *, relative: bool) -> Change | None:
@@ -137,7 +161,8 @@ def time_change(pair: Pair, read: Read, *, relative: bool, median: bool = False)
     if median:
         ratios = _terms(pair.old, pair.now, _speedup)  # a speed-up is the inverse of a time
         return _relative(ratios, "against the first file") if ratios else plain
-    own, firsts = _terms(pair.now, pair.old, read), _terms(*reversed(pair.first), read)
+    first_now, first_old = pair.first
+    own, firsts = _terms(pair.now, pair.old, read), _terms(first_old, first_now, read)
     return _relative([*own, *firsts], "against the first file") if own and firsts else plain
 
 
@@ -219,17 +244,6 @@ def _speedup(one: Record) -> Estimate | None:
 
 def _log(value: float) -> float:
     return math.log(value) if value > 0 else math.nan
-
-
-def _placed(records: Sequence[Record]) -> list[tuple[tuple[object, ...], Record]]:
-    """Return the records with what tells each from the others of its run."""
-    seen: dict[tuple[object, ...], int] = {}
-    placed: list[tuple[tuple[object, ...], Record]] = []
-    for one in records:
-        way = one.file, *_way(one)
-        seen[way] = seen.get(way, 0) + 1
-        placed.append(((*way, seen[way]), one))
-    return placed
 
 
 def _runtime(one: Record) -> dict[str, str]:

@@ -53,8 +53,8 @@ def print_table(
     lines = list(rows)
     if title:
         print(title, file=out)
-    widths = [max(len(line[at]) for line in (columns, *lines)) for at in range(len(columns))]
-    if sum(widths) + 2 * (len(widths) - 1) > _width(out):
+    widths = _widths(columns, lines)
+    if not fits(columns, lines, out):
         label = max(len(column) for column in columns)
         blocks = ["\n".join(f"{column:<{label}}  {cell}" for column, cell in zip(columns, line, strict=True) if cell) for line in lines]
         print("\n\n".join(blocks), file=out)
@@ -66,6 +66,16 @@ def print_table(
             ).rstrip(),
             file=out,
         )
+
+
+def fits(columns: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> bool:
+    """Return whether a table is no wider than where it is printed."""
+    widths = _widths(columns, rows)
+    return sum(widths) + 2 * (len(widths) - 1) <= _width(stream)
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(len(line[at]) for line in (columns, *rows)) for at in range(len(columns))]
 
 
 def _width(stream: TextIO) -> int:

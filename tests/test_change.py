@@ -104,7 +104,7 @@ def test_pairs_are_of_one_way_to_run_and_equal_names_keep_their_order() -> None:
 def test_what_a_reader_must_know() -> None:
     now = replace(record("a.onnx", 1.0), watch=Watch(("other processes",)))
     old = replace(record("a.onnx", 1.0), machine=replace(HERE, cores=4), versions={"onnxruntime": "1.24.1", "torch": "2.8", "numpy": "1"})
-    assert Pair(now, old).remarks == ("another machine", "onnxruntime 1.24.1 then", "disturbed")
+    assert Pair(now, old).remarks == ("another machine", "onnxruntime 1.24.1 before", "disturbed")
     assert Pair(now, replace(old, machine=replace(HERE, python="3.12"), versions=ORT, watch=None)).remarks == ("disturbed",)
 
 

@@ -1,9 +1,13 @@
 """What each configuration is called in a report: a letter that every chart and table repeats, and what tells it from the others."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ..records import Record
+
+if TYPE_CHECKING:
+    from ..history import Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +16,7 @@ class Named:
 
     Attributes:
         key: A letter: it stands beside every mark, so that colour never tells alone.
-        name: File, and of provider, threads, profile and machine what differs within the document.
+        name: File, and of provider, threads, batch, profile and machine what differs within the document.
         at: Place in the document; chooses colour, shape and dash.
         record: The record.
     """
@@ -31,6 +35,7 @@ class Named:
 _PARTS: tuple[Callable[[Record], str], ...] = (
     lambda one: one.provider,
     lambda one: f"{one.threads} thread" + ("s" if one.threads != 1 else ""),
+    lambda one: f"batch {one.batch}",
     lambda one: one.profile,
     lambda one: one.target,
 )
@@ -45,6 +50,11 @@ def name_records(records: Sequence[Record]) -> tuple[Named, ...]:
         disturbed = " (disturbed)" if record.watch and record.watch.disturbances else ""
         named.append(Named(key_of(at), printable(" \N{MIDDLE DOT} ".join(parts)) + disturbed, at, record))
     return tuple(named)
+
+
+def name_series(series: "Sequence[Series]") -> tuple[Named, ...]:
+    """Name files over time, by their newest records."""
+    return name_records([replace(one.points[-1].record, watch=None) for one in series])
 
 
 def key_of(at: int) -> str:

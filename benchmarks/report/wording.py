@@ -44,6 +44,11 @@ def between(low: str, high: str) -> str:
     return f"{low} to {high}"
 
 
+def half_width(value: float, interval: Interval) -> float:
+    """Return the larger half of an interval around its value."""
+    return max(value - interval[0], interval[1] - value)
+
+
 def count(number: int, noun: str) -> str:
     """Return `1 image`, `2 images`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

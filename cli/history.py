@@ -1,0 +1,147 @@
+"""`edgerec bench --history DIR`: every file's results over time, and this run added to them."""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from .console import fits, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from ..benchmarks.change import Change
+    from ..benchmarks.history import History, Point, Series
+
+HistoryFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--history",
+        help="Folder of earlier runs (what --json wrote, any names): shows each file's results over time. With files, this run is measured "
+        "and added first; without, nothing is measured.",
+    ),
+]
+
+COLUMNS = ["UTC", "SHA-256", "p50, ms", "change", "top-1, %", "change", "kB"]
+NARROW = (0, 2, 3, 4, 5)  # of the columns, and the day without its time
+READING = (
+    "behind {} the larger half of the 95 % interval; changes against the run before on the same machine, in parentheses where they could be "
+    "chance; those of p50 are ratios to the first file where both runs began with the same one"
+)
+
+_DAY = re.compile(r"^(\d{4}-\d\d-\d\d) \d\d:\d\d")
+
+
+def show_history(history: "History", *, json: bool = False, quiet: bool = False, stream: TextIO | None = None) -> None:
+    """Print a table for each file and way to run it.
+
+    Args:
+        history: What the folder holds.
+        json: Print it as one JSON document on stdout instead.
+        quiet: Print nothing but the JSON document.
+        stream: Where the tables go; stdout by default, stderr beside another JSON document.
+    """
+    from ..benchmarks.history import series_of
+    from ..benchmarks.report.naming import name_series
+
+    series = series_of(history)
+    for one in history.unreadable:
+        say(f"left out: {one}", quiet=quiet)
+    if json:
+        print_json({"history": [_as_json(one) for one in series], "unreadable": history.unreadable})
+        return
+    stream = stream or sys.stdout
+    if quiet:
+        return
+    for one, title in zip(series, name_series(series), strict=True):
+        _show(one, title.name, stream)
+    say(READING.format(_either_way(stream)))
+
+
+def _show(series: "Series", title: str, stream: TextIO) -> None:
+    marks: dict[str, str] = {}
+    rows = [_row(point, marks, _either_way(stream)) for point in series.points]
+    columns = COLUMNS
+    if not fits(columns, rows, stream):
+        columns = [columns[at] for at in NARROW]
+        rows = [[_DAY.sub(r"\1", row[0]), *(row[at] for at in NARROW[1:])] for row in rows]
+    print_table(title, columns, rows, stream=stream)
+    for text, mark in marks.items():
+        print(f"  {mark}  {text}", file=stream)
+    print(file=stream)
+
+
+def _either_way(stream: TextIO) -> str:
+    """Return the plus-minus sign, as far as the stream has one."""
+    try:
+        "\N{PLUS-MINUS SIGN}".encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return "+/-"
+    return "\N{PLUS-MINUS SIGN}"
+
+
+def _row(point: "Point", marks: dict[str, str], sign: str) -> list[str]:
+    from ..benchmarks.report.wording import half_width, ms
+
+    record, accuracy = point.record, point.record.accuracy
+    when = f"{point.run.when:%Y-%m-%d %H:%M}" if point.run.when else "no date"
+    own = [marks.setdefault(text, _letter(len(marks))) for text in _told(point)]
+    p50 = record.latency.p50_interval_ms
+    return [
+        " ".join([when, "".join(own)]).rstrip(),
+        record.sha256[:7],
+        ms(record.latency.p50_ms) + (f" {sign}{ms(half_width(record.latency.p50_ms, p50))}" if p50 else ""),
+        _change(point.p50, 0.01, "%", 1),
+        f"{100 * accuracy.top1:.2f} {sign}{100 * half_width(accuracy.top1, (accuracy.low, accuracy.high)):.2f}" if accuracy else "",
+        _change(point.top1, 1.0, "", 2),
+        f"{record.size_bytes / 1e3:,.0f}",
+    ]
+
+
+def _told(point: "Point") -> list[str]:
+    """Return what a reader must know about a run; the same words get the same letter."""
+    where = point.record.machine
+    other = [f"another machine: {where.cpu}, {where.cores} cores"] if point.elsewhere else []
+    return [*other, *point.remarks, *([] if point.run.when else [f"no date in {point.run.name}"])]
+
+
+def _letter(number: int) -> str:
+    return chr(ord("a") + number) if number < 26 else f"[{number}]"
+
+
+def _change(change: "Change | None", unit: float, sign: str, digits: int) -> str:
+    """Return a change, in parentheses where its interval holds no change or is not known."""
+    if change is None:
+        return ""
+    text = f"{change.value / unit:+.{digits}f}{sign}"
+    return text if change.low > 0 or change.high < 0 else f"({text})"
+
+
+def _as_json(series: "Series") -> dict[str, object]:
+    return {**asdict(series.place), "runs": [_point_json(one) for one in series.points]}
+
+
+def _point_json(point: "Point") -> dict[str, object]:
+    record, accuracy = point.record, point.record.accuracy
+    return {
+        "run": point.run.name,
+        "created": point.run.document.created,
+        "versions": dict(record.versions),
+        "sha256": record.sha256,
+        "size_bytes": record.size_bytes,
+        "p50_ms": record.latency.p50_ms,
+        "p50_interval_ms": record.latency.p50_interval_ms,
+        "p50_change": _change_json(point.p50),
+        "top1": accuracy.top1 if accuracy else None,
+        "top1_interval": (accuracy.low, accuracy.high) if accuracy else None,
+        "top1_change_points": _change_json(point.top1),
+        "another_machine": point.elsewhere,
+        "remarks": point.remarks,
+    }
+
+
+def _change_json(change: "Change | None") -> dict[str, object] | None:
+    """Return a change; an interval that is not known becomes null, because JSON has no NaN."""
+    return None if change is None else {name: value if value == value else None for name, value in asdict(change).items()}
