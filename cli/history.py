@@ -44,7 +44,6 @@ def show_history(history: "History", *, json: bool = False, quiet: bool = False,
         stream: Where the tables go; stdout by default, stderr beside another JSON document.
     """
     from ..benchmarks.history import series_of
-    from ..benchmarks.report.naming import name_series
 
     series = series_of(history)
     for one in history.unreadable:
@@ -52,12 +51,14 @@ def show_history(history: "History", *, json: bool = False, quiet: bool = False,
     if json:
         print_json({"history": [_as_json(one) for one in series], "unreadable": history.unreadable})
         return
-    stream = stream or sys.stdout
     if quiet:
         return
-    for one, title in zip(series, name_series(series), strict=True):
-        _show(one, title.name, stream)
-    say(READING.format(_either_way(stream)))
+    out = stream or sys.stdout
+    for one in series:
+        _show(one, _title(one, series), out)
+    last = series[0].points[-1].record.machine
+    say(f"the last run was on {last.cpu}, {last.cores} cores")
+    say(READING.format(_either_way(out)))
 
 
 def _show(series: "Series", title: str, stream: TextIO) -> None:
@@ -71,6 +72,21 @@ def _show(series: "Series", title: str, stream: TextIO) -> None:
     for text, mark in marks.items():
         print(f"  {mark}  {text}", file=stream)
     print(file=stream)
+
+
+def _title(one: "Series", series: "Sequence[Series]") -> str:
+    """Return the file and how it was run; batch and profile only where several were."""
+    from ..benchmarks.report.wording import count
+
+    place = one.place
+    parts = [
+        f"{place.file} on {place.target or place.provider}",
+        *([place.provider] if place.target else []),
+        count(place.threads, "thread"),
+    ]
+    parts += [f"batch {place.batch}"] if len({other.place.batch for other in series}) > 1 else []
+    parts += [place.profile] if len({other.place.profile for other in series}) > 1 else []
+    return ", ".join(filter(None, parts))
 
 
 def _either_way(stream: TextIO) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ..document import Document
+from ..history import History
 from .naming import Named
 from .wording import between, count, ms, percent, points
 
@@ -15,6 +16,13 @@ def headline(document: Document) -> str:
     parts += [f"scored on {scored.accuracy.images:,} {scored.split} images"] if scored and scored.accuracy else []
     parts += [document.created] if document.created else []
     return ", ".join(parts)
+
+
+def headline_of_history(history: History) -> str:
+    """Return how many runs there are, and from when to when."""
+    dates = [f"{run.when:%Y-%m-%d}" for run in history.runs if run.when]
+    span = [dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"] if dates else []
+    return ", ".join([count(len(history.runs), "run"), *span])
 
 
 def sentences(named: Sequence[Named]) -> tuple[str, ...]:

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from ...runtime.files import check_writable, write_text
 from ..document import Document
+from ..history import History
 from . import tables
 from .charts import charts_of
 from .drawing import check_tools
-from .findings import headline, sentences
+from .findings import headline, headline_of_history, sentences
 from .gallery import gallery
 from .naming import Named, name_records
+from .over_time import over_time
 from .parts import Section, figure, links, section, text
 from .theme import DARK, LIGHT
 
@@ -31,34 +33,40 @@ _CHARTS = {
 }
 
 
-def write_html(document: Document, path: Path) -> None:
+def write_html(document: Document, path: Path, history: History | None = None) -> None:
     """Write the page.
+
+    Args:
+        document: What was measured; one without records makes a page of the history alone.
+        path: Where to.
+        history: Earlier runs, shown over time.
 
     Raises:
         ConfigError: altair or vl-convert is not installed.
         OutputError: The file cannot be written.
     """
     check_writable(path)
-    write_text(path, to_html(document))
+    write_text(path, to_html(document, history))
 
 
-def to_html(document: Document) -> str:
-    """Return the page. The same document gives the same text.
+def to_html(document: Document, history: History | None = None) -> str:
+    """Return the page. The same document and history give the same text.
 
     Raises:
         ConfigError: altair or vl-convert is not installed.
     """
     check_tools()
-    sections = [one for one in _sections(document) if one.body]
+    sections = [one for one in _sections(document, history) if one.body]
+    told = headline(document) if document.records or not history else headline_of_history(history)
     main = "".join(section(one) for one in sections)
     return (
         f"<!DOCTYPE html>\n{_head()}<body>\n"
-        f'<a class="skip" href="#main">Skip to the results</a>\n<header><h1>Benchmark</h1><p>{text(headline(document))}</p>\n'
+        f'<a class="skip" href="#main">Skip to the results</a>\n<header><h1>Benchmark</h1><p>{text(told)}</p>\n'
         f'{_warnings(document)}</header>\n{links(sections)}<main id="main">\n{main}</main>\n{_foot()}</body></html>\n'
     )
 
 
-def _sections(document: Document) -> list[Section]:
+def _sections(document: Document, history: History | None) -> list[Section]:
     named = name_records(document.records)
     charts = charts_of(named, document.labels)
     drawn = {name: "".join(figure(charts[one]) for one in group if one in charts) for name, group in _CHARTS.items()}
@@ -72,6 +80,7 @@ def _sections(document: Document) -> list[Section]:
         Section("space", "Memory", drawn["memory"]),
         Section("losses", "Accuracy", (tables.comparison(named) + drawn["accuracy"]) if named else ""),
         Section("flipped", "Images that flipped", flips),
+        Section("history", "Over time", "".join(figure(chart) for chart in over_time(history).values()) if history else ""),
         Section("failures", "Failures", tables.failures(document.failures)),
         Section("conditions", "Conditions", tables.conditions(named)),
         Section("machine", "Machine", tables.machines(named)),

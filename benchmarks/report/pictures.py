@@ -5,17 +5,20 @@ from pathlib import Path
 from ...runtime.errors import OutputError
 from ...runtime.files import replacing, write_text
 from ..document import Document
+from ..history import History
 from .charts import charts_of
 from .drawing import check_tools, to_light_png, to_light_svg
 from .naming import name_records
+from .over_time import over_time
 
 
-def write_charts(document: Document, folder: Path) -> tuple[Path, ...]:
+def write_charts(document: Document, folder: Path, history: History | None = None) -> tuple[Path, ...]:
     """Write `NAME.png` and `NAME.svg` for every chart that the document has figures for.
 
     Args:
         document: What was measured.
         folder: Where to; it is made if its parent exists.
+        history: Earlier runs, drawn over time.
 
     Returns:
         What was written.
@@ -27,7 +30,8 @@ def write_charts(document: Document, folder: Path) -> tuple[Path, ...]:
     check_tools()
     _make(folder)
     written: list[Path] = []
-    for name, chart in charts_of(name_records(document.records), document.labels).items():
+    charts = charts_of(name_records(document.records), document.labels) | (over_time(history) if history else {})
+    for name, chart in charts.items():
         with replacing(folder / f"{name}.png") as temporary:
             temporary.write_bytes(to_light_png(chart))
         write_text(folder / f"{name}.svg", to_light_svg(chart))
