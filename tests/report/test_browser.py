@@ -1,15 +1,13 @@
 """The page in Chromium, opened from disk: nothing is asked for, everything is drawn, hover and keys work, nothing spills over a phone."""
 
-import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
 from edgerec.benchmarks.document import Document
+from edgerec.benchmarks.page_browser import NAMES, PROGRAM, Browser
 from edgerec.benchmarks.report.charts import charts_of
 from edgerec.benchmarks.report.naming import name_records
 from edgerec.benchmarks.report.theme import DARK, LIGHT
@@ -17,22 +15,12 @@ from edgerec.benchmarks.report.theme import DARK, LIGHT
 SIZES = {"wide": (1280, 900), "narrow": (360, 740)}
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-CHROMIUM = load("browser")
-pytestmark = pytest.mark.skipif(CHROMIUM.PROGRAM is None, reason=f"none of {', '.join(CHROMIUM.NAMES)} is on the PATH")
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason=f"none of {', '.join(NAMES)} is on the PATH")
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    one = CHROMIUM.Browser(tmp_path_factory.mktemp("profile"))
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    one = Browser(tmp_path_factory.mktemp("profile"))
     yield one
     one.close()
 
@@ -48,7 +36,7 @@ def names(make_document: Callable[[int], Document]) -> list[str]:
     return list(charts_of(name_records(document.records), document.labels))
 
 
-def test_it_opens_from_disk_in_under_a_second_and_asks_for_nothing(browser: Any, page: Path) -> None:
+def test_it_opens_from_disk_in_under_a_second_and_asks_for_nothing(browser: Browser, page: Path) -> None:
     seconds: list[float] = []
     for _attempt in range(3):  # the least of three: others may use the processor
         start = time.perf_counter()
@@ -66,7 +54,7 @@ def test_it_opens_from_disk_in_under_a_second_and_asks_for_nothing(browser: Any,
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dark", [False, True])
-def test_every_chart_is_drawn_in_the_colours_of_the_reader(size: str, dark: bool, browser: Any, page: Path, names: list[str]) -> None:
+def test_every_chart_is_drawn_in_the_colours_of_the_reader(size: str, dark: bool, browser: Browser, page: Path, names: list[str]) -> None:
     width, height = SIZES[size]
     browser.open(page, width=width, height=height, dark=dark)
     colors = DARK if dark else LIGHT
@@ -86,7 +74,7 @@ def test_every_chart_is_drawn_in_the_colours_of_the_reader(size: str, dark: bool
         assert sum(pixels.get(color, 0) for color in series) > 100, f"{name} has marks"
 
 
-def test_pointing_at_a_mark_shows_its_figures(browser: Any, page: Path, names: list[str]) -> None:
+def test_pointing_at_a_mark_shows_its_figures(browser: Browser, page: Path, names: list[str]) -> None:
     browser.open(page, width=1280, height=900)
     for name in names:
         mark = f"document.querySelector('#{name} .wide .role-mark [aria-label]')"
@@ -102,7 +90,7 @@ def test_pointing_at_a_mark_shows_its_figures(browser: Any, page: Path, names: l
         assert browser.evaluate("document.getElementById('tip').hidden"), name
 
 
-def test_the_arrow_keys_walk_through_the_marks(browser: Any, page: Path) -> None:
+def test_the_arrow_keys_walk_through_the_marks(browser: Browser, page: Path) -> None:
     browser.open(page, width=1280, height=900)
     marks = browser.evaluate(
         "[...document.querySelectorAll('#tradeoff .wide .role-mark [aria-label]')].map(m => m.getAttribute('aria-label'))"
@@ -115,7 +103,7 @@ def test_the_arrow_keys_walk_through_the_marks(browser: Any, page: Path) -> None
     assert browser.evaluate("document.getElementById('tip').hidden")
 
 
-def test_a_phone_need_not_scroll_sideways(browser: Any, page: Path) -> None:
+def test_a_phone_need_not_scroll_sideways(browser: Browser, page: Path) -> None:
     browser.open(page, width=360, height=740)
     assert browser.evaluate("document.documentElement.scrollWidth") == 360
     assert browser.evaluate("getComputedStyle(document.querySelector('#tradeoff .wide')).display") == "none"
@@ -123,7 +111,7 @@ def test_a_phone_need_not_scroll_sideways(browser: Any, page: Path) -> None:
     assert browser.evaluate(smallest) >= 10, "pixels of the smallest text"
 
 
-def test_the_focus_can_be_seen_and_reaches_charts_and_tables(browser: Any, page: Path) -> None:
+def test_the_focus_can_be_seen_and_reaches_charts_and_tables(browser: Browser, page: Path) -> None:
     browser.open(page, width=1280, height=900)
     reached: list[str] = []
     for _press in range(20):
@@ -134,7 +122,7 @@ def test_the_focus_can_be_seen_and_reaches_charts_and_tables(browser: Any, page:
     assert "chart narrow" not in reached, "what is not shown cannot be reached"
 
 
-def test_names_from_the_file_run_no_script(browser: Any, hostile_page: Path) -> None:
+def test_names_from_the_file_run_no_script(browser: Browser, hostile_page: Path) -> None:
     browser.open(hostile_page, width=360, height=740)
     assert not [method for method, _seen in browser.events if method in ("Page.javascriptDialogOpening", "Log.entryAdded")]
     assert browser.evaluate("document.scripts.length") == 1
