@@ -86,6 +86,7 @@ class Record:
         agreement: Against the first file; None for the first.
         corrupted: On disturbed images.
         roofline: Under the machine's roof.
+        notes: What could not be measured beside latency, and why.
     """
 
     file: str
@@ -114,6 +115,7 @@ class Record:
     agreement: Agreement | None = None
     corrupted: tuple[Corrupted, ...] = ()
     roofline: Roofline | None = None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return the one JSON form, with sorted keys."""

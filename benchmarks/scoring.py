@@ -10,7 +10,7 @@ from ..data.splits import Split
 from ..runtime.errors import ConfigError, DataError, EdgerecError, ModelError
 from .accuracy import Accuracy, Counter, Feeds, wilson
 from .agreement import Against, Logits
-from .comparison import Candidate
+from .candidates import Candidate
 from .corruptions import Corruptions
 from .feeding import Condition, Prepared, feed
 from .measured import Agreement, Corrupted
