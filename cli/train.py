@@ -35,6 +35,7 @@ def train(
     label_smoothing: training.LabelSmoothing = None,
     ema: training.Ema = None,
     precision: training.Precision = None,
+    recorded: training.Recorded = False,
     augment: training.AugmentName = None,
     mixup: training.Mixup = None,
     width: Annotated[float | None, typer.Option("--width", help="Factor on the registry model's channels.")] = None,
@@ -60,7 +61,7 @@ def train(
     count, quiet = use_threads(threads), quiet or not is_main()
     images = open_images(data, skip_bad=skip_bad, quiet=quiet)
     policy = training.choose_policy(augment, images.name, mixup)
-    changes = training.Changes(epochs, batch, optimizer, lr, schedule, label_smoothing, ema, precision)
+    changes = training.Changes(epochs, batch, optimizer, lr, schedule, label_smoothing, ema, precision, recorded)
     if model.endswith(".safetensors"):
         if width is not None or weights is not None or input_size:
             raise ConfigError("a checkpoint brings its own width, weights and input size", model, "leave these options out")
