@@ -26,6 +26,7 @@ Mixup = Annotated[float | None, typer.Option("--mixup", help="Mix pairs of image
 Recorded = Annotated[
     bool, typer.Option("--recorded", help="Record a step as a CUDA graph and replay it: much faster for small networks on one GPU.")
 ]
+Blocks = Annotated[str | None, typer.Option("--blocks", help="Blocks of a registry ResNet's three stages, such as 2,3,5.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")]
 
 
@@ -59,6 +60,20 @@ class Changes:
         )
 
 
+def parse_blocks(text: str | None) -> tuple[int, ...]:
+    """Turn `2,3,5` into numbers; empty without a text.
+
+    Raises:
+        ConfigError: It is no list of numbers.
+    """
+    from ..runtime.errors import ConfigError
+
+    try:
+        return () if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError("--blocks needs whole numbers with commas between them", repr(text), "for example 2,3,5") from error
+
+
 def choose_policy(named: str | None, data: str, mixup: float | None = None) -> "Policy":
     """Return the augmentation that was asked for, or the one for the data set.
 
@@ -76,7 +91,7 @@ def choose_policy(named: str | None, data: str, mixup: float | None = None) -> "
 
 def follow(bar: Bar, *, quiet: bool) -> "Progress":
     """Return what draws a training: the bar moves with every step, every epoch is a line."""
-    from ..train.loop import Step
+    from ..train.steps import Step
 
     def show(event: object) -> None:
         if isinstance(event, Step):

@@ -1,12 +1,8 @@
 """From a split's uint8 images to the batches that a loss sees: normalised, augmented, on the device."""
 
-import contextlib
-import queue
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +15,7 @@ from ..runtime.errors import DataError
 from ..runtime.preprocess import normalize
 from ..runtime.spec import InputSpec
 from .augment import Augment
+from .transfer import to_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,6 @@ class TrainBatch:
     answers: Tensor | None = None
 
 
-T = TypeVar("T")
 Loss = Callable[[nn.Module, TrainBatch], Tensor]
 Teach = Callable[[TrainBatch], Tensor]
 
@@ -100,12 +96,12 @@ class Feed:
         Raises:
             DataError: The batch has no labels.
         """
-        pixels, labels = batch.feeds[self.spec.name], torch.from_numpy(_labels(batch)).to(self.device)
+        pixels, labels = batch.feeds[self.spec.name], to_device(torch.from_numpy(_labels(batch)), self.device)
         if self.augment is None:
-            images = torch.from_numpy(normalize(pixels, self.spec)).to(self.device)
+            images = to_device(torch.from_numpy(normalize(pixels, self.spec)), self.device)
         else:
             # Bytes travel, not floats: a quarter of the time.
-            images, labels = self.augment(_unit_range(torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)), labels, draw)
+            images, labels = self.augment(_unit_range(to_device(torch.from_numpy(np.ascontiguousarray(pixels)), self.device)), labels, draw)
             images = _normalized(images, self.spec)
             if self.spec.layout == "NHWC":
                 images = images.permute(0, 2, 3, 1)  # (N, H, W, C)
@@ -139,44 +135,5 @@ def _unit_range(pixels: Tensor) -> Tensor:
 
 def _normalized(images: Tensor, spec: InputSpec) -> Tensor:
     """Return `(p * scale - mean) / std` of images in 0..1, where p runs to 255."""
-    mean, std = (torch.tensor(values, device=images.device).view(-1, 1, 1) for values in (spec.mean, spec.std))
+    mean, std = (to_device(torch.tensor(values), images.device).view(-1, 1, 1) for values in (spec.mean, spec.std))
     return (images * (255 * spec.scale) - mean) / std
-
-
-def ahead(items: Iterator[T], depth: int = 3) -> Iterator[T]:
-    """Yield what an iterator gives, while a thread already fetches the next ones.
-
-    Args:
-        items: Used by the thread alone; what it raises is raised here.
-        depth: How many are fetched ahead.
-    """
-    done = object()
-    ready: queue.Queue[object] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def put(item: object) -> None:
-        while not stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                ready.put(item, timeout=0.1)
-                return
-
-    def work() -> None:
-        try:
-            for item in items:
-                put(item)
-                if stopped.is_set():
-                    return
-            put(done)
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not done:
-            if isinstance(item, BaseException):
-                raise item
-            yield cast("T", item)
-    finally:
-        stopped.set()
-        thread.join()
