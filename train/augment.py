@@ -56,6 +56,7 @@ POLICIES: dict[str, Policy] = {
     "mnist-8k": Policy(crop_padding=0.08, rotation_degrees=10),
     "fashion-mnist": Policy(flip=True, crop_padding=0.08, erasing=0.25),
     "cifar10": Policy(flip=True, crop_padding=0.125, color_jitter=0.1),
+    "flip-crop": Policy(flip=True, crop_padding=0.125),  # what papers on CIFAR mean by "standard augmentation"
     "folder": Policy(flip=True, crop_padding=0.125, color_jitter=0.2),
     "none": Policy(),
 }
