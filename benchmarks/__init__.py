@@ -10,10 +10,14 @@ if TYPE_CHECKING:
     from .accuracy import wilson as wilson
     from .audit import Audit as Audit
     from .audit import audit as audit
-    from .comparison import Candidate as Candidate
-    from .comparison import as_candidate as as_candidate
-    from .comparison import compare as compare
-    from .comparison import open_candidate as open_candidate
+    from .bench import Beside as Beside
+    from .bench import Images as Images
+    from .bench import Row as Row
+    from .bench import bench_files as bench_files
+    from .bench import open_row as open_row
+    from .candidates import Candidate as Candidate
+    from .candidates import as_candidate as as_candidate
+    from .candidates import open_candidate as open_candidate
     from .configurations import Configuration as Configuration
     from .configurations import matrix as matrix
     from .corruptions import Corruptions as Corruptions
@@ -52,22 +56,26 @@ if TYPE_CHECKING:
 _HOMES = {
     "Accuracy": "accuracy",
     "Audit": "audit",
-    "Candidate": "comparison",
+    "Beside": "bench",
+    "Candidate": "candidates",
     "Comparison": "latency",
     "Corruptions": "corruptions",
     "Counter": "accuracy",
     "Difference": "difference",
     "Finding": "findings",
+    "Images": "bench",
     "KernelTimes": "kernel_times",
     "Latency": "latency",
     "Machine": "records",
     "Record": "records",
+    "Row": "bench",
     "Scored": "scoring",
     "Speedup": "latency",
     "Timing": "latency",
     "Verdict": "sequential",
     "audit": "audit",
-    "compare": "comparison",
+    "bench_files": "bench",
+    "open_row": "bench",
     "compare_tensors": "difference",
     "count_answers": "scoring",
     "decide": "sequential",
@@ -76,8 +84,8 @@ _HOMES = {
     "machine": "records",
     "measure": "latency",
     "measure_interleaved": "latency",
-    "open_candidate": "comparison",
-    "as_candidate": "comparison",
+    "open_candidate": "candidates",
+    "as_candidate": "candidates",
     "DutyCycle": "duty_cycle",
     "measure_duty_cycle": "duty_cycle",
     "profile_nodes": "profiling",
@@ -99,6 +107,7 @@ _HOMES = {
 __all__ = [
     "Accuracy",
     "Audit",
+    "Beside",
     "Candidate",
     "Comparison",
     "Configuration",
@@ -108,12 +117,14 @@ __all__ = [
     "DutyCycle",
     "Extras",
     "Finding",
+    "Images",
     "KernelTimes",
     "Latency",
     "Machine",
     "Measured",
     "Measurements",
     "Record",
+    "Row",
     "Rules",
     "Schedule",
     "Scored",
@@ -122,7 +133,7 @@ __all__ = [
     "Verdict",
     "as_candidate",
     "audit",
-    "compare",
+    "bench_files",
     "compare_tensors",
     "count_answers",
     "decide",
@@ -135,6 +146,7 @@ __all__ = [
     "measure_files",
     "measure_interleaved",
     "open_candidate",
+    "open_row",
     "profile_nodes",
     "score",
     "score_files",

@@ -31,7 +31,7 @@ from ..runtime.preprocess import Pixels, normalize
 from ..runtime.session import Runnable, open_session
 from ..runtime.spec import InputSpec, ModelSpec
 from .accuracy import EVALUATION_BATCH
-from .comparison import as_candidate
+from .candidates import as_candidate
 from .latency import Timing, measure_interleaved
 from .records import machine, versions
 from .runtime_bars import RuntimeBar

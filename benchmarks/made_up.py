@@ -58,12 +58,12 @@ def record(at: int) -> Record:
         sha256=f"{at:02x}" * 32,
         provider="cpu",
         threads=1,
-        latency=latency(p50, random),
+        latency=_latency(p50, random),
         machine=MACHINE,
         versions={"edgerec": "0.1.0", "numpy": "2.3.1", "onnxruntime": "1.24.0"},
         batch=32,
         throughput_images_per_s=1450 / p50,
-        accuracy=accuracy(top1),
+        accuracy=_accuracy(top1),
         speedup=Speedup(0.680 / p50, 0.672 / p50, 0.689 / p50) if at else Speedup(1.0, 1.0, 1.0),
         data_fingerprint="5308af2e" * 8,
         profile="latency",
@@ -78,11 +78,11 @@ def record(at: int) -> Record:
             Scenario("single-stream", "p90_ms", 1.04 * p50, 88_000, 60.0, valid=True),
             Scenario("offline", "images_per_s", 1500 / p50, 24_576, 21.0, valid=False),
         ),
-        agreement=agreement(at, top1) if at else None,
+        agreement=_agreement(at, top1) if at else None,
         corrupted=tuple(
             _corrupted(name, severity, top1, hurt) for name in ("noise", "blur", "jpeg", "brightness") for severity in range(1, 6)
         ),
-        roofline=roofline(p50, kind, 40_500_000 if at % 4 < 2 else 19_800_000),
+        roofline=_roofline(p50, kind, 40_500_000 if at % 4 < 2 else 19_800_000),
     )
 
 

@@ -25,37 +25,34 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-import numpy as np
-import numpy.typing as npt
-
 from ..runtime.errors import DataError, EdgerecError
 from .configurations import Configuration
 from .json_form import read_as
+from .loaded import Call, Loaded, LoadedFile
 from .own_process import Usage, usage
 from .watching import joules_between, read_joules
 
 if TYPE_CHECKING:
-    from ..runtime.session import Session
     from .scenarios import Name
 
-Feeds = dict[str, npt.NDArray[np.generic]]
-Call = Callable[[], object]
 Answer = dict[str, object]
+Load = Callable[[Configuration], Loaded]
 
 
-def main(arguments: list[str] | None = None, wrap: Callable[[Call], Call] = lambda call: call) -> int:
+def main(arguments: list[str] | None = None, wrap: Callable[[Call], Call] = lambda call: call, load: Load = LoadedFile) -> int:
     """Load, run once, then obey until told to quit.
 
     Args:
         arguments: A configuration and a list of cores, both JSON.
         wrap: What is timed instead of the bare call; for tests of the measurement itself.
+        load: From a configuration to the model.
     """
     told, cores = arguments or sys.argv[1:]
     answers = _answers_alone()
     try:
         pin(json.loads(cores))
         gc.disable()  # a collection in the middle of a call is Python's, not the model's
-        worker = Worker(Configuration.from_json(told), wrap)
+        worker = Worker(Configuration.from_json(told), wrap, load)
     except Exception as error:
         _tell(answers, {"error": one_line(error)})
         return 1
@@ -78,39 +75,25 @@ class Worker:
     Args:
         configuration: What to load.
         wrap: What is timed instead of the bare call.
+        load: Loads it.
 
     Attributes:
         ready: What the parent is told after the first run.
     """
 
-    def __init__(self, configuration: Configuration, wrap: Callable[[Call], Call] = lambda call: call) -> None:
-        from ..runtime.session import open_session
-
+    def __init__(self, configuration: Configuration, wrap: Callable[[Call], Call] = lambda call: call, load: Load = LoadedFile) -> None:
         start = time.perf_counter_ns()
-        self.session = open_session(
-            configuration.file,
-            provider=configuration.provider,
-            profile=configuration.profile,
-            threads=configuration.thread_count,
-            options=configuration.options,
-            allow_fallback=configuration.allow_fallback,
-            min_on_provider=configuration.min_on_provider,
-        )
+        self.model = load(configuration)
         loaded = time.perf_counter_ns()
-        self.configuration = configuration
-        feeds = feeds_for(self.session, configuration.batch, configuration.inputs)
+        feeds = self.model.feeds(configuration.batch)
         before = time.perf_counter_ns()
-        self.session.predict(feeds)  # refuses with a message that names the input; the bare call would not
+        self.model.check(feeds)  # the bare call would not name the input that it refuses
         first = time.perf_counter_ns() - before
-        self.call = wrap(bare_call(self.session, feeds))
+        self.call = wrap(self.model.bare_call(feeds))
         self.ready: Answer = {
             "load_ms": (loaded - start) / 1e6,
             "first_run_ms": first / 1e6,
-            "provider": self.session.provider,
-            "threads": self.session.threads,
-            "profile": self.session.profile,
-            "placement": dict(self.session.placement.nodes),
-            "fallback_allowed": self.session.placement.fallback_allowed,
+            **self.model.facts,
             **asdict(usage()),
         }
         self.cpu_ns = time.process_time_ns()
@@ -123,12 +106,14 @@ class Worker:
             case "stages":
                 from .stages import measure_stages
 
-                return asdict(measure_stages(self.session, Path(str(order["image"])), int(cast("int", order["runs"]))))
+                if self.model.session is None:
+                    raise DataError("stages are those of an ONNX file", "another kind of model", "leave them out")
+                return asdict(measure_stages(self.model.session, Path(str(order["image"])), int(cast("int", order["runs"]))))
             case "scenario":
                 from .scenarios import Rules, run_scenario
 
                 batch = int(cast("int", order["batch"]))
-                call = bare_call(self.session, feeds_for(self.session, batch, self.configuration.inputs))
+                call = self.model.bare_call(self.model.feeds(batch))
                 call()
                 return asdict(run_scenario(cast("Name", order["name"]), call, read_as(Rules, order["rules"]), batch))
             case "memory":
@@ -182,47 +167,10 @@ def pin(cores: list[int]) -> None:
         os.sched_setaffinity(0, cores)
 
 
-def feeds_for(session: "Session", batch: int, inputs: Path | None = None) -> Feeds:
-    """Return arrays for one call with `batch` images.
-
-    Args:
-        session: The model.
-        batch: Images; fewer given ones are repeated.
-        inputs: A file of prepared arrays; None makes random ones.
-
-    Raises:
-        DataError: The file cannot be read, or lacks an input.
-        ConfigError: A size is not known.
-    """
-    from ..runtime.random_feeds import random_feeds
-
-    found = random_feeds(session.inputs, session.spec.inputs if session.spec else ()) if inputs is None else _read(session, inputs)
-    return {name: np.resize(array, (batch, *array.shape[1:])) if array.ndim else array for name, array in found.items()}
-
-
-def bare_call(session: "Session", feeds: Feeds) -> Call:
-    """Return the barest call of the model: ONNX Runtime's own `run`; a fixed batch of another size goes in portions."""
-    if session.fixed_batch not in (None, max((len(array) for array in feeds.values() if array.ndim), default=0)):
-        return lambda: session.predict(feeds)
-    ort = session.ort
-    return lambda: ort.run(None, feeds)
-
-
 def one_line(error: Exception) -> str:
     """Return an error in one line of at most 300 characters."""
     text = str(error) if isinstance(error, EdgerecError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())[:300]
-
-
-def _read(session: "Session", inputs: Path) -> Feeds:
-    try:
-        loaded = np.load(inputs, allow_pickle=False)
-        arrays = {session.inputs[0].name: loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError("the prepared inputs cannot be read", f"{inputs.name} ({error})", "give a .npz or .npy file") from error
-    if missing := [one.name for one in session.inputs if one.name not in arrays]:
-        raise DataError("the prepared inputs lack an input of the model", ", ".join(missing), f"it has {', '.join(arrays)}")
-    return {one.name: cast("npt.NDArray[np.generic]", arrays[one.name]) for one in session.inputs}
 
 
 def _since(now: Usage, before: Usage) -> Usage:

@@ -87,6 +87,7 @@ class Record:
         corrupted: On disturbed images.
         roofline: Under the machine's roof.
         right: Which images it got right, as `change.pack_flags` writes it: what a later run is paired with; empty where it was not kept.
+        notes: What could not be measured beside latency, and why.
     """
 
     file: str
@@ -116,6 +117,7 @@ class Record:
     corrupted: tuple[Corrupted, ...] = ()
     roofline: Roofline | None = None
     right: str = ""
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return the one JSON form, with sorted keys."""

@@ -10,8 +10,8 @@ from ..data.splits import Split
 from ..runtime.errors import ConfigError, DataError, EdgerecError, ModelError
 from .accuracy import Accuracy, Counter, Feeds, wilson
 from .agreement import Against, Logits
+from .candidates import Candidate
 from .change import Flags, pack_flags
-from .comparison import Candidate
 from .corruptions import Corruptions
 from .feeding import Condition, Prepared, feed
 from .measured import Agreement, Corrupted

@@ -1,37 +1,59 @@
 """`edgerec bench`: accuracy against latency, for several files side by side."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options
-from .console import print_table, progress_bar, say, tell_placement
+from .bench_table import show_document
+from .console import progress_bar, tell_placement
 
 if TYPE_CHECKING:
-    from ..benchmarks.comparison import Candidate
-    from ..benchmarks.records import Record
+    from ..benchmarks.bench import Beside, Images, Row
+    from ..benchmarks.configurations import Configuration
+    from ..benchmarks.document import Document, Failed
+    from ..benchmarks.rounds import Schedule
+    from ..data.splits import DataSet
+    from ..runtime.errors import EdgerecError
 
 EXAMPLE = "Example: edgerec bench base.safetensors base.onnx small.int8.onnx --data fashion-mnist --provider cpu --threads 1"
-COLUMNS = ["model", "on", "kB", "top-1", "95 % interval", "p50 ms", "p90 ms", "p99 ms", "images/s", "speed-up (interval)"]
 
 
 def bench(
     files: Annotated[
         list[Path], typer.Argument(help="ONNX files; a checkpoint is measured in eager PyTorch. Speed-ups are against the first.")
     ],
-    data: options.Data,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="What accuracy is measured on, as for `train`; without it only time and memory, on random numbers."),
+    ] = None,
     provider: Annotated[list[str], typer.Option("--provider", help="Execution provider; may be given more than once.")] = ["cpu"],  # noqa: B006
     provider_option: options.ProviderOption = [],  # noqa: B006  # Typer copies list defaults
     profile: options.Profile = "latency",
     min_on_provider: options.MinOnProvider = 0.9,
     allow_fallback: options.AllowFallback = False,
+    threads: Annotated[
+        list[int], typer.Option("--threads", min=1, help="Threads; may be given more than once. By default what the profile says.")
+    ] = [],  # noqa: B006
+    batch: Annotated[list[int], typer.Option("--batch", min=1, help="Images in a call; may be given more than once.")] = [1],  # noqa: B006
+    starts: Annotated[
+        int, typer.Option("--starts", min=1, help="How often each process is started anew: fewer is quicker, and less sure.")
+    ] = 10,
+    scenario: Annotated[
+        list[str], typer.Option("--scenario", help="Run MLPerf's single-stream, multi-stream or offline, too, for --scenario-s seconds.")
+    ] = [],  # noqa: B006
+    scenario_s: Annotated[float, typer.Option("--scenario-s", min=0.1, help="How long a scenario runs; MLPerf's own take 600.")] = 10.0,
+    mlperf: Annotated[bool, typer.Option("--mlperf", help="Run all three scenarios by MLPerf's rules: half an hour a row.")] = False,
     frames_per_s: Annotated[
         float | None, typer.Option("--frames-per-s", min=0.1, help="Measure the CPU time of a frame, too, at this many frames a second.")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="Images to score: test, validation, calibration or train.")] = "test",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images in a call of the throughput run.")] = 32,
+    image: Annotated[
+        Path | None, typer.Option("--image", help="Picture whose way from file to label is timed; by default the split's first, as PNG.")
+    ] = None,
     factory: options.Factory = [],  # noqa: B006
     input_size: options.InputSize = None,
     mean: options.Mean = None,
@@ -42,7 +64,6 @@ def bench(
     labels: options.Labels = None,
     scores: options.ScoresOption = None,
     skip_bad: options.SkipBad = False,
-    threads: options.Threads = None,
     corruptions: Annotated[bool, typer.Option("--corruptions", help="Score images with noise, blur, JPEG and brightness, too.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write a report: one page, nothing to fetch.")] = None,
     png: Annotated[Path | None, typer.Option("--png", help="Write each chart of the report as PNG and SVG into this folder.")] = None,
@@ -51,124 +72,136 @@ def bench(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Measure size, accuracy with its interval, latency percentiles and throughput."""
-    from ..benchmarks.comparison import as_candidate, compare
+    """Measure size, accuracy with its interval, latency percentiles, memory and throughput; each row in processes of its own."""
+    from ..benchmarks.bench import Beside, Images
+    from ..benchmarks.configurations import Configuration
     from ..benchmarks.corruptions import Corruptions
-    from ..benchmarks.scoring import count_answers
+    from ..benchmarks.measuring import Extras
+    from ..benchmarks.rounds import Schedule
+    from ..benchmarks.scenarios import NAMES, Rules
+    from ..runtime.errors import ModelError
     from ..runtime.providers import parse_options
-    from ..runtime.session import open_session
-    from ..runtime.spec import ModelSpec
     from .report import Reports
-    from .sources import check_labels, open_images, tell_skipped
+    from .sources import open_images, tell_skipped
 
     reports = Reports(html, png, csv, markdown)
     reports.check()
-    images = open_images(data, skip_bad=skip_bad, quiet=quiet)
+    extras = Extras(image, tuple(NAMES) if mlperf else tuple(scenario), Rules() if mlperf else Rules(scenario_s))
+    images = open_images(data, skip_bad=skip_bad, quiet=quiet) if data else None
     foreign = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores)
-    fed_by_name = None if images.inputs else ModelSpec(())
-
-    def filled(name: str) -> "Callable[[ModelSpec | None], ModelSpec | None]":
-        return lambda known: foreign.fill(known, name) or fed_by_name
-
-    settings = parse_options(provider_option)
-    candidates: list[Candidate] = []
-    for file in files:
-        if file.suffix == ".safetensors":
-            candidates.append(eager_candidate(file, threads, factory))
-            continue
-        for name in provider:
-            session = open_session(
-                file,
-                provider=name,
-                profile=profile,
-                threads=threads,
-                options=settings,
-                allow_fallback=allow_fallback,
-                min_on_provider=min_on_provider,
-            )
-            tell_placement(session, quiet=quiet)
-            candidates.append(as_candidate(file, session, filled(file.name)))
-    for one in candidates:
-        check_labels(one.spec, images, one.path.name)
-    chosen = images.split(split)
-    disturbed = Corruptions() if corruptions else None
-    with progress_bar("score", count_answers(candidates, chosen, disturbed), quiet=quiet) as bar:
-        records = compare(
-            candidates,
-            chosen,
-            batch=batch,
-            frames_per_s=frames_per_s,
-            split=split,
-            data_fingerprint=images.fingerprint,
-            corruptions=disturbed,
-            done=bar.advance,
-        )
-    tell_skipped(chosen, quiet=quiet)
-    show_records(records, quiet=quiet or json)
-    document = reports.document(records, candidates, images.labels)
-    reports.write(document)
+    start = Configuration(
+        files[0],
+        options=parse_options(provider_option),
+        profile=profile,
+        allow_fallback=allow_fallback,
+        min_on_provider=min_on_provider,
+    )
+    opened = open_rows(_matrix(start, files, provider, threads, batch, factory), foreign, images, factory, quiet=quiet)
+    chosen = Images(images.split(split), split, images.fingerprint) if images else None
+    beside = Beside(extras, Corruptions() if corruptions else None, frames_per_s, reports.has_charts or json)
+    document = _run(opened, chosen, Schedule(starts=starts), beside, quiet=quiet)
+    if chosen:
+        tell_skipped(chosen.split, quiet=quiet)
+    finished = reports.finish(document, images.labels if images else ())
+    show_document(finished, quiet=quiet or json)
+    reports.write(finished)
     if json:
-        print(document.to_json())
+        print(finished.to_json())
+    if finished.partial:
+        raise typer.Exit(130)
+    if finished.failures and not finished.records:
+        raise ModelError("no file could be measured", f"{len(finished.failures)} failed", "the lines above say why")
+    if finished.failures:
+        raise typer.Exit(1)
 
 
-def show_records(records: "Sequence[Record]", *, quiet: bool = False) -> None:
-    """Print the table, and on which machine it was measured."""
-    print_table("", COLUMNS, [row_of(record) for record in records], quiet=quiet)
-    show_duty_cycles(records, quiet=quiet)
-    first = records[0]
-    told = ", ".join(f"{name} {version}" for name, version in first.versions.items())
-    wide = ", ".join(first.machine.instructions)
-    scored = f"scored on {first.accuracy.images:,} {first.split} images; " if first.accuracy else ""
-    timed = f"{first.threads} thread(s), one image for p50 to p99, {first.batch} for images/s, speed-up of p50"
-    say(f"{scored}{timed}; {first.machine.cpu}, {first.machine.cores} cores ({wide}); {told}", quiet=quiet)
+@dataclass(slots=True)
+class Opened:
+    """Rows that can be measured, and why others cannot."""
+
+    rows: "list[Row]" = field(default_factory=list["Row"])
+    failures: "list[Failed]" = field(default_factory=list["Failed"])
+    errors: "list[EdgerecError]" = field(default_factory=list["EdgerecError"])
 
 
-def show_duty_cycles(records: "Sequence[Record]", *, quiet: bool = False) -> None:
-    """Print what a frame costs at a fixed pace, where that was measured."""
-    paced = [(record, record.duty_cycle) for record in records if record.duty_cycle]
-    if not paced or quiet:
-        return
-    print()
-    columns = ["model", "on", "profile", "CPU ms a frame", "p50 ms", "late frames"]
-    rows = [
-        [one.file, one.provider, one.profile, f"{duty.cpu_ms:.3f}", f"{duty.p50_ms:.3f}", f"{duty.late} of {duty.frames}"]
-        for one, duty in paced
-    ]
-    print_table(f"at {paced[0][1].frames_per_s:g} frames/s", columns, rows)
+def open_rows(
+    configurations: "Sequence[Configuration]", foreign: options.Foreign, images: "DataSet | None", factories: Sequence[str], *, quiet: bool
+) -> Opened:
+    """Load every model once, and check that it fits the images.
+
+    Raises:
+        EdgerecError: No model is left: what is wrong with the first.
+    """
+    from ..benchmarks.bench import Row, failed
+    from ..runtime.errors import EdgerecError
+
+    opened, known = Opened(), dict[tuple[Path, str], "Row | EdgerecError"]()
+    for one in configurations:
+        key = one.file, one.provider
+        if key not in known:
+            try:
+                known[key] = open_one(one, foreign, images, factories, quiet=quiet)
+            except EdgerecError as error:
+                known[key] = error
+                opened.errors.append(error)
+        found = known[key]
+        if isinstance(found, Row):
+            opened.rows.append(Row(one, found.candidate))
+        else:
+            opened.failures.append(failed(one, found))
+    if not opened.rows:
+        raise opened.errors[0]
+    return opened
 
 
-def row_of(record: "Record") -> list[str]:
-    """Return one line of the table."""
-    accuracy, latency, speedup = record.accuracy, record.latency, record.speedup
-    return [
-        record.file,
-        record.provider,
-        f"{record.size_bytes / 1e3:.1f}",
-        f"{accuracy.top1:.2%}" if accuracy else "no labels",
-        f"{accuracy.low:.2%} to {accuracy.high:.2%}" if accuracy else "",
-        f"{latency.p50_ms:.3f}",
-        f"{latency.p90_ms:.3f}",
-        f"{latency.p99_ms:.3f}",
-        f"{record.throughput_images_per_s:,.0f}" if record.throughput_images_per_s else "",
-        f"{speedup.ratio:.2f}x ({speedup.low:.2f} to {speedup.high:.2f})" if speedup else "",
-    ]
+def open_one(
+    configuration: "Configuration", foreign: options.Foreign, images: "DataSet | None", factories: Sequence[str], *, quiet: bool
+) -> "Row":
+    """Load one model."""
+    from ..benchmarks.bench import Row, open_row
+    from ..runtime.spec import ModelSpec
+    from .eager import PROVIDER, eager_candidate
+    from .sources import check_labels
+
+    if configuration.provider == PROVIDER:
+        row = Row(configuration, eager_candidate(configuration.file, configuration.threads, factories))
+    else:
+        # Nothing needs to be said about pictures where there are none: arrays go in as they are, and so do random numbers.
+        default = None if images and images.inputs else ModelSpec(())
+        row = open_row(
+            configuration,
+            lambda known: foreign.fill(known, configuration.file.name) or default,
+            lambda session: tell_placement(session, quiet=quiet),
+        )
+    if images:
+        check_labels(row.candidate.spec, images, configuration.file.name)
+    return row
 
 
-def eager_candidate(path: Path, threads: int | None, factories: "Sequence[str]" = ()) -> "Candidate":
-    """Load a checkpoint for measuring in eager PyTorch."""
-    import torch
+def _matrix(
+    start: "Configuration",
+    files: Sequence[Path],
+    providers: Sequence[str],
+    threads: Sequence[int],
+    batches: Sequence[int],
+    factories: Sequence[str],
+) -> "list[Configuration]":
+    """Return every combination; a checkpoint has no provider, so it stands there once for all of them."""
+    from ..benchmarks.configurations import matrix
+    from .eager import eager_configuration
 
-    from ..benchmarks.comparison import Candidate, Feeds
-    from ..train.evaluation import predict_fn
-    from .sources import open_checkpoint, use_threads
+    found = matrix(start, files=files, providers=providers, threads=list(threads) or [None], batches=batches, profiles=[start.profile])
+    rows = [eager_configuration(one, factories) if one.file.suffix == ".safetensors" else one for one in found]
+    return [one for at, one in enumerate(rows) if one not in rows[:at]]
 
-    count = use_threads(threads)
-    checkpoint = open_checkpoint(path, factories)
-    model = checkpoint.model.eval()
 
-    def timed(feeds: Feeds) -> object:
-        # What a user writes by hand: no conversion, no gradient, nothing else inside the clock.
-        with torch.inference_mode():
-            return model(*(torch.from_numpy(array) for array in feeds.values()))
+def _run(opened: Opened, images: "Images | None", schedule: "Schedule", beside: "Beside", *, quiet: bool) -> "Document":
+    """Measure, with a bar that says what is being done."""
+    from ..benchmarks.bench import bench_files
+    from .eager import launch
 
-    return Candidate(path, checkpoint.spec, predict_fn(model), timed, "torch", count)
+    with progress_bar("bench", None, quiet=quiet) as bar:
+        document = bench_files(
+            opened.rows, images, schedule, beside, progress=lambda stage, done, total: bar.show(done, total, stage), command=launch
+        )
+    return replace(document, failures=(*opened.failures, *document.failures))

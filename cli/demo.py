@@ -1,6 +1,5 @@
 """`edgerec demo`: the whole road on embedded real data, measured."""
 
-import json as json_module
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
-from .bench import COLUMNS, eager_candidate, row_of, show_records
-from .console import print_json, progress_bar, say
+from .bench_table import show_document, table_of
+from .console import progress_bar, say
+from .eager import eager_candidate, eager_configuration, launch
 
 if TYPE_CHECKING:
+    from ..benchmarks.document import Document
     from ..benchmarks.records import Record
     from ..data.splits import DataSet
     from ..train.checkpoint import Checkpoint
@@ -28,6 +29,7 @@ TRAIN_EPOCHS = 6
 DISTIL_EPOCHS = 5
 PRUNING_SPEEDUP = 1.5
 GATE_IMAGES = 32
+STARTS = 5  # of each measuring process
 FILES = {
     "1-trained.safetensors": f"the {MODEL} that was trained, a checkpoint for PyTorch",
     "1-trained.onnx": "the same model as an ONNX file",
@@ -59,16 +61,19 @@ def demo(
     images = open_data(DATA)
     save_digit(images, output / "digit.png")
     travel(images, output, seed, quiet=quiet)
-    records = measure(images, output, quiet=quiet)
-    write_text(output / "results.json", json_module.dumps([json_module.loads(record.to_json()) for record in records], indent=1) + "\n")
+    document = measure(images, output, quiet=quiet)
+    write_text(output / "results.json", document.to_json() + "\n")
+    show_document(document, quiet=quiet or json)
+    if document.partial or document.failures:
+        raise typer.Exit(130 if document.partial else 1)
+    records = document.records
     plot_tradeoff(records, output / "plot.png", f"{MODEL} on {DATA}, one thread")
-    show_records(records, quiet=quiet or json)
     write_text(output / "README.md", page(records))
     verdict = judge(records)
     say(verdict, quiet=quiet)
     say(f"everything is in {output}; try: edgerec predict {output / '4-int8.onnx'} {output / 'digit.png'}", quiet=quiet)
     if json:
-        print_json([json_module.loads(record.to_json()) for record in records])
+        print(document.to_json())
 
 
 def make_folder(path: Path) -> None:
@@ -141,16 +146,23 @@ def keep(checkpoint: "Checkpoint", images: "DataSet", folder: Path, name: str, *
     say(f"{name}: ONNX agrees with PyTorch to {exported.parity.max_abs:.0e} on {exported.parity.images} images", quiet=quiet)
 
 
-def measure(images: "DataSet", folder: Path, *, quiet: bool) -> "list[Record]":
+def measure(images: "DataSet", folder: Path, *, quiet: bool) -> "Document":
     """Measure every stage with one thread: eager PyTorch first, which the speed-ups are against."""
-    from ..benchmarks.comparison import compare, open_candidate
+    from ..benchmarks.bench import Images, Row, bench_files, open_row
+    from ..benchmarks.configurations import Configuration
+    from ..benchmarks.rounds import Schedule
 
-    candidates = [eager_candidate(folder / "1-trained.safetensors", threads=1)]
-    candidates += [
-        open_candidate(folder / f"{name}.onnx", provider="cpu", threads=1) for name in ("1-trained", "2-pruned", "3-distilled", "4-int8")
-    ]
-    with progress_bar("measure", len(images.test) * len(candidates), quiet=quiet) as bar:
-        return compare(candidates, images.test, data_fingerprint=images.fingerprint, done=bar.advance)
+    checkpoint = folder / "1-trained.safetensors"
+    rows = [Row(eager_configuration(Configuration(checkpoint, threads=1)), eager_candidate(checkpoint, threads=1))]
+    rows += [open_row(Configuration(folder / f"{name}.onnx", threads=1)) for name in ("1-trained", "2-pruned", "3-distilled", "4-int8")]
+    with progress_bar("measure", None, quiet=quiet) as bar:
+        return bench_files(
+            rows,
+            Images(images.test, "test", images.fingerprint),
+            Schedule(starts=STARTS),
+            progress=lambda stage, done, total: bar.show(done, total, stage),
+            command=launch,
+        )
 
 
 def judge(records: "Sequence[Record]") -> str:
@@ -186,7 +198,8 @@ def page(records: "Sequence[Record]") -> str:
     """Return the README of the output folder."""
     files = "\n".join(f"- `{name}`: {meaning}" for name, meaning in FILES.items())
     first = records[0]
-    lines = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)], *(row_of(record) for record in records)]
+    columns, rows = table_of(records)
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return f"""# edgerec demo
 

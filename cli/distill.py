@@ -27,6 +27,7 @@ def distill(
     label_smoothing: training.LabelSmoothing = None,
     ema: training.Ema = None,
     precision: training.Precision = None,
+    recorded: training.Recorded = False,
     augment: training.AugmentName = None,
     mixup: training.Mixup = None,
     factory: options.Factory = [],  # noqa: B006  # Typer copies list defaults
@@ -51,7 +52,7 @@ def distill(
     images = open_images(data, skip_bad=skip_bad, quiet=quiet)
     start = open_checkpoint(student, factory)
     check_labels(start.spec, images, student)
-    changes = training.Changes(epochs, batch, optimizer, lr, schedule, label_smoothing, ema, precision)
+    changes = training.Changes(epochs, batch, optimizer, lr, schedule, label_smoothing, ema, precision, recorded)
     settings = changes.over(recipe_for(start.architecture.name if start.architecture else start.factory or ""), seed)
     policy = training.choose_policy(augment, images.name, mixup)
     source = teacher if teacher.suffix == ".onnx" else open_checkpoint(teacher, factory)

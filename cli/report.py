@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..benchmarks.comparison import Candidate
     from ..benchmarks.document import Document
-    from ..benchmarks.measured import Roofline
-    from ..benchmarks.records import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +49,9 @@ class Reports:
         """Whether there is something to draw."""
         return self.html is not None or self.png is not None
 
-    def document(self, records: "Sequence[Record]", candidates: "Sequence[Candidate]", labels: Sequence[str]) -> "Document":
-        """Return everything that was found; with charts to draw, also what each operator costs."""
-        from ..benchmarks.document import Document
-
-        rows = tuple(
-            replace(record, roofline=_roofline(one, record)) if self.has_charts else record
-            for record, one in zip(records, candidates, strict=True)
-        )
-        return Document(rows, command=_typed(), created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), labels=tuple(labels))
+    def finish(self, document: "Document", labels: Sequence[str]) -> "Document":
+        """Return the document with what was typed, when, and what the classes are called."""
+        return replace(document, command=_typed(), created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), labels=tuple(labels))
 
     def write(self, document: "Document") -> None:
         """Write every form that was asked for.
@@ -79,15 +70,6 @@ class Reports:
             write_text(self.csv, to_csv(document))
         if self.markdown is not None:
             write_text(self.markdown, to_markdown(document))
-
-
-def _roofline(candidate: "Candidate", record: "Record") -> "Roofline | None":
-    """Return where a file stands under the machine's roof; None where that cannot be measured."""
-    if candidate.provider != "cpu":
-        return None
-    from ..benchmarks.roofline import roofline
-
-    return roofline(candidate.path, threads=candidate.threads, images=candidate.spec.inputs, p50_ms=record.latency.p50_ms)
 
 
 def _typed() -> str:

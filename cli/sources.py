@@ -78,7 +78,9 @@ def data_spec(data: "DataSet", step: str, **settings: object) -> ModelSpec:
     return ModelSpec((data.input,), labels=data.labels, provenance=provenance)
 
 
-def new_checkpoint(model: str, spec: ModelSpec, *, width: float | None = None, seed: int = 0, weights: Path | None = None) -> "Checkpoint":
+def new_checkpoint(
+    model: str, spec: ModelSpec, *, width: float | None = None, blocks: tuple[int, ...] = (), seed: int = 0, weights: Path | None = None
+) -> "Checkpoint":
     """Build a model of the registry, or the user's own, for a spec.
 
     Raises:
@@ -94,6 +96,8 @@ def new_checkpoint(model: str, spec: ModelSpec, *, width: float | None = None, s
             raise ConfigError(
                 "--width is for the registry's models", f"{model}, width {width}", "leave it out; your function decides the width"
             )
+        if blocks:
+            raise ConfigError("--blocks is for the registry's ResNets", model, "leave it out; your function decides the depth")
         checkpoint = fresh_checkpoint(model, spec, seed=seed)
     else:
         image = spec.input
@@ -103,7 +107,7 @@ def new_checkpoint(model: str, spec: ModelSpec, *, width: float | None = None, s
             raise ConfigError(
                 "the registry's models need to know their classes", model, "give --labels, a text file with one class name a line"
             )
-        architecture = Architecture(model, len(spec.labels), image.channels, image.height, width or 1.0)
+        architecture = Architecture(model, len(spec.labels), image.channels, image.height, width or 1.0, blocks)
         checkpoint = fresh_checkpoint(architecture, spec, seed=seed)
     if weights is not None:
         load_weights(checkpoint.model, weights)

@@ -35,9 +35,11 @@ def train(
     label_smoothing: training.LabelSmoothing = None,
     ema: training.Ema = None,
     precision: training.Precision = None,
+    recorded: training.Recorded = False,
     augment: training.AugmentName = None,
     mixup: training.Mixup = None,
     width: Annotated[float | None, typer.Option("--width", help="Factor on the registry model's channels.")] = None,
+    blocks: training.Blocks = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="Start from these weights: .safetensors, .pt or .pth.")] = None,
     factory: options.Factory = [],  # noqa: B006  # Typer copies list defaults
     input_size: options.InputSize = None,
@@ -60,13 +62,13 @@ def train(
     count, quiet = use_threads(threads), quiet or not is_main()
     images = open_images(data, skip_bad=skip_bad, quiet=quiet)
     policy = training.choose_policy(augment, images.name, mixup)
-    changes = training.Changes(epochs, batch, optimizer, lr, schedule, label_smoothing, ema, precision)
+    changes = training.Changes(epochs, batch, optimizer, lr, schedule, label_smoothing, ema, precision, recorded)
     if model.endswith(".safetensors"):
-        if width is not None or weights is not None or input_size:
-            raise ConfigError("a checkpoint brings its own width, weights and input size", model, "leave these options out")
+        if width is not None or blocks is not None or weights is not None or input_size:
+            raise ConfigError("a checkpoint brings its own width, blocks, weights and input size", model, "leave these options out")
         start, settings = _continued(Path(model), images, factory, changes, seed)
     else:
-        start, settings = _new(model, images, policy, changes, seed, input_size=input_size, width=width, weights=weights)
+        start, settings = _new(model, images, policy, changes, seed, input_size=input_size, width=width, blocks=blocks, weights=weights)
     check_images((images.train, images.validation, images.test), quiet=quiet)
     with progress_bar("train", None, quiet=quiet) as bar:
         trained = fit(
@@ -108,6 +110,7 @@ def _new(
     *,
     input_size: str | None,
     width: float | None,
+    blocks: str | None,
     weights: Path | None,
 ) -> "tuple[Checkpoint, Settings]":
     """Return a fresh model for a data set, and its recipe."""
@@ -118,4 +121,4 @@ def _new(
     spec = data_spec(images, "train", model=model, augment=asdict(policy), **asdict(settings))
     if input_size:
         spec = replace(spec, inputs=(options.Foreign(input_size).over(spec.input),))
-    return new_checkpoint(model, spec, width=width, seed=seed, weights=weights), settings
+    return new_checkpoint(model, spec, width=width, blocks=training.parse_blocks(blocks), seed=seed, weights=weights), settings

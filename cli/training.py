@@ -23,6 +23,10 @@ Ema = Annotated[float | None, typer.Option("--ema", help="Decay of the moving av
 Precision = Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 AugmentName = Annotated[str | None, typer.Option("--augment", help="A named augmentation policy, or none; the data set's own by default.")]
 Mixup = Annotated[float | None, typer.Option("--mixup", help="Mix pairs of images, in shares from Beta(mixup, mixup); 0 is off.")]
+Recorded = Annotated[
+    bool, typer.Option("--recorded", help="Record a step as a CUDA graph and replay it: much faster for small networks on one GPU.")
+]
+Blocks = Annotated[str | None, typer.Option("--blocks", help="Blocks of a registry ResNet's three stages, such as 2,3,5.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")]
 
 
@@ -38,6 +42,7 @@ class Changes:
     label_smoothing: float | None = None
     ema_decay: float | None = None
     precision: str | None = None
+    recorded: bool | None = None
 
     def over(self, recipe: "Settings", seed: int) -> "Settings":
         """Return the recipe with these changes.
@@ -46,13 +51,27 @@ class Changes:
             ConfigError: A value is out of range.
         """
         own = {"epochs": self.epochs, "batch_size": self.batch_size, "label_smoothing": self.label_smoothing}
-        own |= {"ema_decay": self.ema_decay, "precision": self.precision, "seed": seed}
+        own |= {"ema_decay": self.ema_decay, "precision": self.precision, "seed": seed, "recorded": self.recorded}
         return replace(
             recipe,
             optimizer=replace(recipe.optimizer, **_given({"method": self.optimizer, "lr": self.lr})),
             schedule=replace(recipe.schedule, **_given({"shape": self.schedule})),
             **_given(own),
         )
+
+
+def parse_blocks(text: str | None) -> tuple[int, ...]:
+    """Turn `2,3,5` into numbers; empty without a text.
+
+    Raises:
+        ConfigError: It is no list of numbers.
+    """
+    from ..runtime.errors import ConfigError
+
+    try:
+        return () if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError("--blocks needs whole numbers with commas between them", repr(text), "for example 2,3,5") from error
 
 
 def choose_policy(named: str | None, data: str, mixup: float | None = None) -> "Policy":
@@ -72,7 +91,7 @@ def choose_policy(named: str | None, data: str, mixup: float | None = None) -> "
 
 def follow(bar: Bar, *, quiet: bool) -> "Progress":
     """Return what draws a training: the bar moves with every step, every epoch is a line."""
-    from ..train.loop import Step
+    from ..train.steps import Step
 
     def show(event: object) -> None:
         if isinstance(event, Step):

@@ -4,7 +4,6 @@ Hinton et al. 2015, "Distilling the knowledge in a neural network", arXiv:1503.0
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -103,7 +102,7 @@ def distill(
         ConfigError, DataError, OutputError: As `train.fit`.
     """
     image = student.spec.input
-    opened = open_teacher(teacher, image)
+    opened = open_teacher(teacher, image, recorded=settings.recorded)
     _check_classes(opened, student)
 
     @cache
@@ -115,8 +114,8 @@ def distill(
 
     provenance = student.spec.provenance.after("distill", **asdict(config), epochs=settings.epochs, teacher_sha256=opened.sha256)
     spec = replace(student.spec, provenance=replace(provenance, data_fingerprint=data.fingerprint))
-    loss = distillation_loss(answers, config, label_smoothing=settings.label_smoothing)
-    fitted = fit(student.model, data, loss, settings, spec=spec, policy=policy, output=output, progress=progress)
+    loss = distillation_loss(config, label_smoothing=settings.label_smoothing)
+    fitted = fit(student.model, data, loss, settings, spec=spec, policy=policy, output=output, progress=progress, teach=answers)
     report = DistillationReport(fitted.best, fitted.history, opened.sha256)
     return Distilled(replace(student, model=fitted.model, spec=spec), report)
 
@@ -132,13 +131,14 @@ def _check_classes(teacher: Teacher, student: Checkpoint) -> None:
         raise ModelError("teacher and student have different labels", next(told, "one has more of them"), fix)
 
 
-def distillation_loss(answers: Callable[[TrainBatch], Tensor], config: Distillation, *, label_smoothing: float = 0.0) -> Loss:
+def distillation_loss(config: Distillation, *, label_smoothing: float = 0.0) -> Loss:
     """Return `alpha T^2 KL(softmax(teacher / T) || softmax(student / T)) + (1 - alpha) cross-entropy`, the mean over a batch.
 
     T^2 keeps the two parts in proportion when T changes: the soft part's gradient shrinks with 1 / T^2.
 
+    The teacher's logits are the batch's `answers`.
+
     Args:
-        answers: The teacher's logits for a batch, shape (N, classes).
         config: Temperature and weight.
         label_smoothing: Of the cross-entropy.
     """
@@ -146,7 +146,8 @@ def distillation_loss(answers: Callable[[TrainBatch], Tensor], config: Distillat
     def loss(model: nn.Module, batch: TrainBatch) -> Tensor:
         logits = model(batch.images).float()  # (N, classes)
         softened = F.log_softmax(logits / config.temperature, dim=1)
-        target = F.log_softmax(answers(batch) / config.temperature, dim=1)
+        assert batch.answers is not None  # `fit` is given a teacher
+        target = F.log_softmax(batch.answers / config.temperature, dim=1)
         soft = F.kl_div(softened, target, reduction="batchmean", log_target=True) * config.temperature**2
         hard = F.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
         return config.alpha * soft + (1 - config.alpha) * hard

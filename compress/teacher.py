@@ -5,8 +5,10 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +25,12 @@ from ..runtime.spec import InputSpec, Scores
 from ..train.batches import TrainBatch
 from ..train.checkpoint import Checkpoint
 from ..train.evaluation import predict_fn
+from ..train.recorded import RecordedForward
 from ..train.run import digest
 
 Array = npt.NDArray[np.float32]
 Forward = Callable[[Array], Array]
+Answer = Callable[[Tensor], Tensor]
 
 CACHE_KIND = "teacher-logits"
 _BATCH = 250  # images; larger ones gain nothing on a CPU and cost memory
@@ -40,23 +44,26 @@ class Teacher:
         spec: The image it expects.
         predict: Prepared images, float32, shape (N, *spec.shape), to logits, float32, shape (N, classes).
         sha256: Hash of its weights or its file.
+        answer: The same from tensor to tensor, on the images' device.
         classes: Number of its logits.
         labels: Their names; empty when unknown.
     """
 
     spec: InputSpec
     predict: Forward
+    answer: Answer
     sha256: str
     classes: int
     labels: tuple[str, ...] = ()
 
 
-def open_teacher(source: Checkpoint | Path, student: InputSpec) -> Teacher:
+def open_teacher(source: Checkpoint | Path, student: InputSpec, *, recorded: bool = False) -> Teacher:
     """Make a teacher of a checkpoint, or of an ONNX file.
 
     Args:
         source: A checkpoint, or the path of an ONNX file with one image input and logits (or probabilities) as its first output.
         student: What the student expects; a file that does not describe its input is given the same.
+        recorded: A checkpoint's forward pass is recorded on the GPU and replayed, as `Settings.recorded` does with training steps.
 
     Raises:
         ModelError: The file cannot be loaded, has several inputs, or refuses its own input.
@@ -69,7 +76,9 @@ def open_teacher(source: Checkpoint | Path, student: InputSpec) -> Teacher:
     image, labels = (about.input, about.labels) if about else (student, ())
     outputs = _tried(forward, image)
     scores = about.scores if about else _guessed(outputs)
-    return Teacher(image, forward if scores == "logits" else _unsoftened(forward), identity, outputs.shape[1], labels)
+    predict = forward if scores == "logits" else _unsoftened(forward)
+    answer = _torch_answer(source, recorded=recorded) if isinstance(source, Checkpoint) and scores == "logits" else _through_numpy(predict)
+    return Teacher(image, predict, answer, identity, outputs.shape[1], labels)
 
 
 def live_logits(teacher: Teacher, batch: TrainBatch, student: InputSpec) -> Tensor:
@@ -95,8 +104,7 @@ def live_logits(teacher: Teacher, batch: TrainBatch, student: InputSpec) -> Tens
         images = images.permute(0, 2, 3, 1)  # (N, H, W, C)
     # The loss runs under the student's autocast; the teacher answers as it was trained.
     with torch.autocast(images.device.type, enabled=False):
-        logits = teacher.predict(images.contiguous().cpu().numpy())
-    return torch.from_numpy(logits).to(batch.images.device)
+        return teacher.answer(images.contiguous())
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +167,24 @@ def _unpacked(data: bytes | None) -> tuple[list[str], Array] | None:
 def _torch_forward(checkpoint: Checkpoint) -> Forward:
     forward, name = predict_fn(checkpoint.model), checkpoint.spec.input.name
     return lambda images: forward({name: images})
+
+
+def _torch_answer(checkpoint: Checkpoint, *, recorded: bool) -> Answer:
+    models: dict[torch.device, torch.nn.Module] = {}
+
+    def forward(images: Tensor) -> Tensor:
+        model = models.get(images.device)
+        if model is None:
+            model = models[images.device] = deepcopy(checkpoint.model).eval().requires_grad_(False).to(images.device)
+        # Not inference mode: the student's loss keeps the answers for its backward pass.
+        with torch.no_grad():
+            return cast("Tensor", model(images)).float()
+
+    return RecordedForward(forward) if recorded else forward
+
+
+def _through_numpy(predict: Forward) -> Answer:
+    return lambda images: torch.from_numpy(predict(images.cpu().numpy())).to(images.device)
 
 
 def _onnx_forward(session: Session, path: Path) -> Forward:

@@ -131,6 +131,19 @@ def test_an_unknown_model_lists_the_choices() -> None:
         fresh_checkpoint(replace(CNN, name="resnet21"), SPEC)
 
 
+def test_a_resnet_of_any_depth_reloads_by_itself(tmp_path: Path) -> None:
+    uneven = fresh_checkpoint(Architecture("resnet20", 2, 1, 8, 0.5, blocks=(1, 3, 2)), SPEC)
+    save_checkpoint(uneven, tmp_path / "a.safetensors")
+    loaded = load_checkpoint(tmp_path / "a.safetensors")
+    assert loaded.architecture == uneven.architecture
+    assert len(loaded.model.layer2) == 3
+
+
+def test_a_file_from_before_blocks_could_be_given(tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "a.safetensors", architecture='{"name":"cnn","classes":2,"channels":1,"size":8,"width":0.25}')
+    assert load_checkpoint(path).architecture == CNN
+
+
 def rewritten(path: Path, **changes: str) -> Path:
     """Save a good checkpoint with other metadata."""
     save_checkpoint(pruned(), path)
@@ -158,6 +171,9 @@ def rewritten(path: Path, **changes: str) -> Path:
         ("architecture", '{"name":"cnn","classes":2,"width":"1"}', "damaged"),
         ("architecture", '{"name":"cnn","classes":2,"width":1e300}', "damaged"),
         ("architecture", '{"name":"cnn","classes":1000000000000000000000000000000}', "damaged"),
+        ("architecture", '{"name":"resnet8","classes":2,"blocks":[1,1]}', "cannot be built.*3 stages"),
+        ("architecture", '{"name":"resnet8","classes":2,"blocks":[1,1,1000000]}', "damaged"),
+        ("architecture", '{"name":"resnet8","classes":2,"blocks":7}', "damaged"),
         # 80 GB of weights, described in a few bytes: they are never made.
         ("architecture", '{"name":"cnn","classes":1000000,"channels":1,"size":8,"width":100}', "another model|out of range"),
         ("plan", "{", "not a pruning plan"),

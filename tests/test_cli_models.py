@@ -16,10 +16,12 @@ def test_a_foreign_file_takes_its_spec_from_the_options(
 ) -> None:
     natural = json.loads(_metadata(exported / "a.onnx"))["inputs"][0]
     options = ["--input-size", "1x12x12", "--mean", str(natural["mean"][0]), "--std", str(natural["std"][0])]
-    assert main(["bench", str(bare), "--data", str(exported / "data"), *options, "--json"]) == 0
+    assert main(["bench", "--starts", "1", str(bare), "--data", str(exported / "data"), *options, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["records"][0]["accuracy"]["top1"] == 1.0
-    error_of("bench", str(bare), "--data", str(exported / "data"), "--input-size", "1x13x12")  # the model refuses the shape
-    error_of("bench", str(bare), "--data", str(exported / "data"), "--input-size", "12")
+    error_of(
+        "bench", "--starts", "1", str(bare), "--data", str(exported / "data"), "--input-size", "1x13x12"
+    )  # the model refuses the shape
+    error_of("bench", "--starts", "1", str(bare), "--data", str(exported / "data"), "--input-size", "12")
 
 
 def test_your_own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error_of: Callable[..., str]) -> None:
@@ -69,6 +71,7 @@ def test_your_own_model_trains_distils_and_is_measured(
 ) -> None:
     (tmp_path / "dense_model.py").write_text("from torch import nn\ndef build(): return nn.Sequential(nn.Flatten(), nn.Linear(144, 2))\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # for the processes that measure
     data = ["--data", str(exported / "data")]
     common = [*data, "--epochs", "1", "--batch", "16", "--augment", "none", "-q"]
     own, taught = str(tmp_path / "own.safetensors"), str(tmp_path / "taught.safetensors")
@@ -79,7 +82,7 @@ def test_your_own_model_trains_distils_and_is_measured(
     assert (
         main(["distill", str(exported / "a.safetensors"), "--teacher", taught, *mine, *common, "-o", str(tmp_path / "b.safetensors")]) == 0
     )
-    assert main(["bench", str(exported / "a.safetensors"), taught, *mine, *data, "-q"]) == 0
+    assert main(["bench", "--starts", "1", str(exported / "a.safetensors"), taught, *mine, *data, "-q"]) == 0
 
 
 def test_probabilities_stay_what_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str], error_of: Callable[..., str]) -> None:
@@ -131,7 +134,7 @@ def test_a_model_that_refuses_the_shape(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_file_that_knows_its_input_is_believed_aloud(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["bench", str(exported / "a.onnx"), "--data", str(exported / "data"), "--json"]
+    arguments = ["bench", "--starts", "1", str(exported / "a.onnx"), "--data", str(exported / "data"), "--json"]
     assert main([*arguments, "--scale", "1"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["records"][0]["accuracy"]["top1"] == 1.0

@@ -84,8 +84,10 @@ def test_loss_by_hand() -> None:
     target, own = log_softmax(teacher / temperature), log_softmax(student / temperature)
     soft = (np.exp(target) * (target - own)).sum(axis=1).mean() * temperature**2
     hard = -log_softmax(student)[np.arange(5), labels].mean()
-    loss = distillation_loss(lambda batch: torch.from_numpy(teacher), Distillation(temperature, alpha))
-    batch = TrainBatch(torch.zeros(5, 1, 2, 2), torch.from_numpy(labels), tuple("abcde"), augmented=False)
+    loss = distillation_loss(Distillation(temperature, alpha))
+    batch = TrainBatch(
+        torch.zeros(5, 1, 2, 2), torch.from_numpy(labels), tuple("abcde"), augmented=False, answers=torch.from_numpy(teacher)
+    )
     assert loss(Fixed(student), batch).item() == pytest.approx(alpha * soft + (1 - alpha) * hard, rel=1e-5)
 
 
@@ -95,8 +97,11 @@ def test_soft_gradient_keeps_its_size_when_the_temperature_is_high() -> None:
     student, teacher = rng.normal(size=(2, 4, 3)).astype(np.float32)
     student, teacher = student - student.mean(axis=1, keepdims=True), teacher - teacher.mean(axis=1, keepdims=True)
     model = Fixed(student)
-    loss = distillation_loss(lambda batch: torch.from_numpy(teacher), Distillation(temperature=500, alpha=1))
-    loss(model, TrainBatch(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), tuple("abcd"), augmented=False)).backward()
+    loss = distillation_loss(Distillation(temperature=500, alpha=1))
+    answers = torch.from_numpy(teacher)
+    loss(
+        model, TrainBatch(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), tuple("abcd"), augmented=False, answers=answers)
+    ).backward()
     assert model.logits.grad is not None
     assert model.logits.grad.numpy() == pytest.approx((student - teacher) / 3 / 4, abs=2e-3)
 

@@ -18,11 +18,12 @@ from edgerec.train.augment import Policy
 from edgerec.train.batches import TrainBatch, cross_entropy
 from edgerec.train.checkpoint import Checkpoint, fresh_checkpoint, load_checkpoint
 from edgerec.train.evaluation import evaluate
-from edgerec.train.loop import Fitted, Step, fit
+from edgerec.train.loop import Fitted, fit
 from edgerec.train.models import Architecture
 from edgerec.train.output import Output
 from edgerec.train.run import Epoch
 from edgerec.train.settings import Optimizer, Schedule, Settings
+from edgerec.train.steps import Step
 from edgerec.train.tensors import read_tensors, write_tensors
 
 INPUT = InputSpec(12, 12, color="grey", mean=(0.4,), std=(0.3,))

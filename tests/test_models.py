@@ -66,6 +66,27 @@ def test_parameters_of_resnets(name: str, blocks: int) -> None:
     assert by_hand == {"resnet20": 269_722, "resnet56": 853_018}.get(name, by_hand)  # the paper's 0.27 M and 0.85 M
 
 
+def test_blocks_of_each_stage() -> None:
+    uneven = create(Architecture("resnet20", 10, blocks=(2, 3, 5)))
+    assert [len(stage) for stage in (uneven.layer1, uneven.layer2, uneven.layer3)] == [2, 3, 5]
+    even = create(Architecture("resnet20", 10, blocks=(9, 9, 9)))
+    assert parameters(even) == parameters(create(Architecture("resnet56", 10)))
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "told"),
+    [
+        ("cnn", (2, 2, 2), "only the ResNets"),
+        ("resnet20", (2, 2), "3 stages"),
+        ("resnet20", (2, 0, 2), "1 to 200"),
+        ("resnet20", (2, 999, 2), "1 to"),
+    ],
+)
+def test_blocks_that_no_model_has(name: str, blocks: tuple[int, ...], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        create(Architecture(name, 10, blocks=blocks))
+
+
 @pytest.mark.parametrize(
     ("name", "by_hand"),
     [

@@ -20,7 +20,8 @@ from edgerec.data.arrays import from_arrays
 from edgerec.runtime.spec import ModelSpec
 from edgerec.train.batches import cross_entropy
 from edgerec.train.checkpoint import fresh_checkpoint
-from edgerec.train.loop import Step, fit
+from edgerec.train.loop import fit
+from edgerec.train.steps import Step
 from edgerec.train.models import Architecture
 from edgerec.train.output import Output
 from edgerec.train.settings import Settings

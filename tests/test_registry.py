@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from edgerec.benchmarks import registry_round
-from edgerec.benchmarks.comparison import compare, open_candidate
-from edgerec.benchmarks.latency import Timing
+from edgerec.benchmarks.candidates import open_candidate
+from edgerec.benchmarks.scoring import score_files
 from edgerec.compress import ChannelPruning, Quantization, prune, quantize
 from edgerec.data import DataSet, from_arrays
 from edgerec.export import to_onnx
@@ -21,7 +21,6 @@ from edgerec.train.models import MODELS, Architecture
 from edgerec.train.settings import Optimizer
 
 RECURRENT = {"rnn", "rnn_gru"}
-ONCE = Timing(rounds=1, block_seconds=0, warmup_seconds=0)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +76,8 @@ def test_every_model_walks_the_whole_road(name: str, stripes: DataSet, tmp_path:
     save_onnx(result.model, tmp_path / "small.int8.onnx")
 
     floating, integer = (open_candidate(tmp_path / file, provider="cpu", threads=1) for file in ("small.onnx", "small.int8.onnx"))
-    records = compare([floating, integer], stripes.test, batch=4, timing=ONCE)
-    assert [record.accuracy.images for record in records if record.accuracy] == [30, 30]
+    scored = score_files([floating, integer], stripes.test)
+    assert [one.accuracy.images for one in scored if one.accuracy] == [30, 30]
     images = prepare_feeds(next(stripes.test.batches(30, spec.inputs)).feeds, spec)
     assert sqnr_db(floating.predict(images), integer.predict(images)) > 20
     image = next(stripes.test.batches(1, spec.inputs)).feeds["input"][0]

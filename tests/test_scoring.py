@@ -8,8 +8,8 @@ import pytest
 from onnx import ModelProto
 
 from edgerec.benchmarks.accuracy import Feeds, count
+from edgerec.benchmarks.candidates import Candidate, as_candidate
 from edgerec.benchmarks.change import pack_flags
-from edgerec.benchmarks.comparison import Candidate, as_candidate
 from edgerec.benchmarks.corruptions import CORRUPTIONS, Corruptions, corrupt
 from edgerec.benchmarks.scoring import count_answers, score_files
 from edgerec.data.arrays import from_arrays, from_named_arrays

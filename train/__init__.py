@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from .checkpoint import save_checkpoint as save_checkpoint
     from .evaluation import predict_fn as predict_fn
     from .loop import Fitted as Fitted
-    from .loop import Step as Step
     from .loop import fit as fit
     from .output import Output as Output
     from .plan import PruningPlan as PruningPlan
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from .settings import Optimizer as Optimizer
     from .settings import Schedule as Schedule
     from .settings import Settings as Settings
+    from .steps import Step as Step
     from .weights import LoadedWeights as LoadedWeights
     from .weights import load_weights as load_weights
 
@@ -44,7 +44,7 @@ _HOMES = {
     "PruningPlan": "plan",
     "Schedule": "settings",
     "Settings": "settings",
-    "Step": "loop",
+    "Step": "steps",
     "TrainBatch": "batches",
     "apply_plan": "plan",
     "cross_entropy": "batches",

@@ -1,6 +1,7 @@
-"""Augmentation of training batches: a policy for each data set, drawn by kornia, the same for the same seed and step.
+"""Augmentation of training batches: a policy for each data set, the same draws for the same seed and step on every device.
 
-Evaluation has no augmentation because it does not call this module.
+Mirroring, cropping and erasing move whole pixels (`views.py`); rotation and colours are kornia's. Evaluation has no augmentation because it
+does not call this module.
 """
 
 from dataclasses import dataclass
@@ -11,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..runtime.errors import ConfigError
-
-ERASED_AREA = (0.02, 1 / 3)  # fractions of the image; Zhong et al. 2017, arXiv 1708.04896, table 6
-ERASED_RATIO = (0.3, 3.3)  # height over width, from the same table
+from .transfer import to_device
+from .views import draw_views, erased, moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ POLICIES: dict[str, Policy] = {
     "mnist-8k": Policy(crop_padding=0.08, rotation_degrees=10),
     "fashion-mnist": Policy(flip=True, crop_padding=0.08, erasing=0.25),
     "cifar10": Policy(flip=True, crop_padding=0.125, color_jitter=0.1),
+    "flip-crop": Policy(flip=True, crop_padding=0.125),  # what papers on CIFAR mean by "standard augmentation"
     "folder": Policy(flip=True, crop_padding=0.125, color_jitter=0.2),
     "none": Policy(),
 }
@@ -93,12 +94,22 @@ class Augment:
         """
         if self.policy == POLICIES["none"]:
             return images, labels
+        policy, (count, _, height, width) = self.policy, images.shape
+        seed = _mix(self.seed, step)
+        views = None
+        if policy.flip or policy.crop_padding > 0 or policy.erasing > 0:
+            padding = (round(height * policy.crop_padding), round(width * policy.crop_padding))
+            drawn = draw_views(count, (height, width), flip=policy.flip, padding=padding, erasing=policy.erasing, seed=seed)
+            views = to_device(drawn, images.device)
         # kornia draws from torch's CPU generator. Only that one is seeded and put back: torch.manual_seed would also seed the GPUs'.
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(_mix(self.seed, step))
-            images = _pipeline(self.policy, images.shape[2], images.shape[3])(images)
-            if self.policy.mixup_alpha > 0:
-                return _mixup(images, labels, self.classes, self.policy.mixup_alpha)
+            torch.default_generator.manual_seed(seed)
+            images = _rotation(policy)(images)
+            images = images if views is None else moved(images, views)
+            images = _colors(policy)(images)
+            images = images if views is None or policy.erasing == 0 else erased(images, views)
+            if policy.mixup_alpha > 0:
+                return _mixup(images, labels, self.classes, policy.mixup_alpha)
             return images, labels
 
 
@@ -109,8 +120,8 @@ def _mix(seed: int, step: int) -> int:
 
 def _mixup(images: Tensor, labels: Tensor, classes: int, alpha: float) -> tuple[Tensor, Tensor]:
     n = len(images)
-    share = torch.distributions.Beta(alpha, alpha).sample((n,)).to(images)  # (N,)
-    partner = torch.randperm(n).to(images.device)
+    share = to_device(torch.distributions.Beta(alpha, alpha).sample((n,)), images.device)  # (N,)
+    partner = to_device(torch.randperm(n), images.device)
     wide = share.view(n, 1, 1, 1)
     one_hot = nn.functional.one_hot(labels, classes).to(images.dtype)  # (N, K)
     mixed = wide * images + (1 - wide) * images[partner]
@@ -118,22 +129,20 @@ def _mixup(images: Tensor, labels: Tensor, classes: int, alpha: float) -> tuple[
 
 
 @cache
-def _pipeline(policy: Policy, height: int, width: int) -> nn.Sequential:
-    """Return kornia's operations for images of one size; they are built once, as that takes longer than a batch."""
+def _rotation(policy: Policy) -> nn.Module:
+    """Return kornia's operation; it is built once, as that takes longer than a batch."""
+    if policy.rotation_degrees == 0:
+        return nn.Identity()
     import kornia.augmentation as kornia  # here because it takes 0.3 s, and evaluation never needs it
 
-    operations: list[nn.Module] = []
-    if policy.flip:
-        operations.append(kornia.RandomHorizontalFlip(p=0.5))
-    if policy.rotation_degrees > 0:
-        operations.append(kornia.RandomRotation(policy.rotation_degrees, p=1.0))
-    if policy.crop_padding > 0:
-        padding = (round(width * policy.crop_padding), round(height * policy.crop_padding))
-        # "slice" cuts at whole pixels, and takes half to a third of the time of "resample".
-        operations.append(kornia.RandomCrop((height, width), padding=padding, p=1.0, cropping_mode="slice"))
-    if policy.color_jitter > 0:
-        strength = policy.color_jitter
-        operations.append(kornia.ColorJitter(strength, strength, strength, 0.0, p=1.0))
-    if policy.erasing > 0:
-        operations.append(kornia.RandomErasing(scale=ERASED_AREA, ratio=ERASED_RATIO, p=policy.erasing))
-    return nn.Sequential(*operations)
+    return kornia.RandomRotation(policy.rotation_degrees, p=1.0)
+
+
+@cache
+def _colors(policy: Policy) -> nn.Module:
+    strength = policy.color_jitter
+    if strength == 0:
+        return nn.Identity()
+    import kornia.augmentation as kornia
+
+    return kornia.ColorJitter(strength, strength, strength, 0.0, p=1.0)

@@ -154,6 +154,8 @@ def _architecture(text: str, path: Path) -> Architecture:
     try:
         raw = cast("Mapping[str, object]", json.loads(text))
         known = {f.name for f in fields(Architecture)}
+        if isinstance(blocks := raw.get("blocks", []), list):
+            raw = {**raw, "blocks": tuple(cast("list[int]", blocks))}  # JSON has no tuples; files of older versions have no blocks
         return Architecture(**{name: value for name, value in raw.items() if name in known})  # pyright: ignore[reportArgumentType]  # it checks itself
     except (ConfigError, ValueError, TypeError, AttributeError) as error:
         raise ModelError("the checkpoint's architecture is damaged", f"{path}: {text[:80]}", "train or prune it again") from error

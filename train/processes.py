@@ -35,7 +35,7 @@ class Processes:
         processes = cls(Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision="no"))
         if processes.count > 1:
             atexit.unregister(_leave)
-            atexit.register(_leave)
+            atexit.register(_leave, processes.accelerator)
         return processes
 
     @property
@@ -98,7 +98,9 @@ class Processes:
         return cast("Tensor", self.accelerator.reduce(value, how))
 
 
-def _leave() -> None:
-    # A process that ends while gloo's threads run aborts: "terminate called without an active exception".
+def _leave(accelerator: "Accelerator") -> None:
+    # A process that ends while gloo's threads run aborts: "terminate called without an active exception". The wrapped models, which accelerate
+    # keeps, hold the process group and so its threads.
+    accelerator.free_memory()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

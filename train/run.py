@@ -64,13 +64,29 @@ class Run:
 
     @classmethod
     def start(
-        cls, model: nn.Module, optimizer: Optimizer, *, device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format
+        cls,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        memory_format: torch.memory_format,
+        recorded: bool = False,
     ) -> "Run":
-        """Begin with a copy of `model`, which itself stays as it is."""
+        """Begin with a copy of `model`, which itself stays as it is.
+
+        Args:
+            model: Where training starts.
+            optimizer: How a step follows from the gradient.
+            device: Where it trains.
+            dtype: In which type layers compute.
+            memory_format: Order in memory of kernels.
+            recorded: Steps will be replayed on a GPU: the learning rate is a tensor there.
+        """
         model = with_memory_format_(deepcopy(model).to(device), memory_format)
         averaged = deepcopy(model).eval().requires_grad_(False)
         scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-        return cls(model, averaged, optimizer_for(model, optimizer), scaler, (), {})
+        return cls(model, averaged, optimizer_for(model, optimizer, device if recorded else None), scaler, (), {})
 
     def finish(self, epoch: Epoch) -> bool:
         """Note an epoch; return whether it is the best so far. Of equals the first stays."""
@@ -125,20 +141,37 @@ class Run:
         self.history, self.best = history, _under("best", tensors)
 
 
-def optimizer_for(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """Return the optimizer over all weights that are not frozen; only kernels and matrices decay."""
+def optimizer_for(model: nn.Module, settings: Optimizer, recorded_on: torch.device | None = None) -> torch.optim.Optimizer:
+    """Return the optimizer over all weights that are not frozen; only kernels and matrices decay.
+
+    Args:
+        model: What is trained.
+        settings: How.
+        recorded_on: The GPU on which steps are replayed: the learning rate is a tensor there, which a replay reads; None for other steps.
+    """
     free = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [one for one in free if one.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [one for one in free if one.ndim <= 1], "weight_decay": 0.0},
     ]
+    lr = settings.lr if recorded_on is None else torch.tensor(settings.lr, device=recorded_on)
+    fused = recorded_on is not None
     match settings.method:
         case "sgd":
-            return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+            return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, nesterov=settings.momentum > 0, fused=fused)
         case "adam":
-            return torch.optim.Adam(groups, lr=settings.lr)
+            return torch.optim.Adam(groups, lr=lr, capturable=fused, fused=fused)
         case "adamw":
-            return torch.optim.AdamW(groups, lr=settings.lr)
+            return torch.optim.AdamW(groups, lr=lr, capturable=fused, fused=fused)
+
+
+def set_lr_(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of all groups, where it lies."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ SMALLEST_IMAGE = 8
 # Products of these still fit the 64 bits of a tensor's size.
 LARGEST = 1_000_000
 LARGEST_WIDTH = 100
+LARGEST_STAGE = 200  # blocks; ResNet-1202 of the paper has as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Architecture:
         channels: Colour channels of the image: 1 or 3.
         size: Height and width of the image, pixels; up to 64 the stem is one for small images.
         width: Factor on the paper's channel counts; the products are rounded to multiples of 8.
+        blocks: Residual blocks of each of a CIFAR ResNet's three stages, such as (2, 3, 5); empty is what the name says.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Architecture:
     channels: int = 3
     size: int = 32
     width: float = 1.0
+    blocks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that no model can be built from.
@@ -49,6 +52,8 @@ class Architecture:
             raise ConfigError(
                 f"a model has at most {LARGEST:,} classes, channels and pixels, and a width of {LARGEST_WIDTH}", given, "give less"
             )
+        if not isinstance(self.blocks, tuple) or not all(type(one) is int and 1 <= one <= LARGEST_STAGE for one in self.blocks):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"a stage has 1 to {LARGEST_STAGE} blocks", self.blocks, "give one number a stage, such as 2,3,5")
         if self.classes < 1:
             raise ConfigError("a classifier needs at least one class", self.classes, "give the number of labels")
         if self.channels < 1:

@@ -10,7 +10,7 @@ from .attention import attention
 from .cnn import ConvNet
 from .efficientnet import efficientnet_lite0, efficientnet_lite0_silu
 from .mobilenet import mobilenet_v2, mobilenet_v3_small
-from .resnet import resnet8, resnet20, resnet32, resnet56
+from .resnet import STAGES, resnet8, resnet20, resnet32, resnet56
 from .rnn import rnn, rnn_gru
 from .vit import vit_tiny
 
@@ -38,9 +38,19 @@ def create(architecture: Architecture) -> nn.Module:
         A module from images (N, channels, size, size), float32, to logits (N, classes).
 
     Raises:
-        ConfigError: No model has this name, or the model refuses the size.
+        ConfigError: No model has this name, or the model refuses the size or the blocks.
     """
     if architecture.name not in MODELS:
         choices = f"choose one of {', '.join(MODELS)}, or give your own as package.module:function"
         raise ConfigError("no model has this name", repr(architecture.name), choices)
+    _check_blocks(architecture)
     return MODELS[architecture.name](architecture)
+
+
+def _check_blocks(architecture: Architecture) -> None:
+    if not architecture.blocks:
+        return
+    if not architecture.name.startswith("resnet"):
+        raise ConfigError("only the ResNets have blocks that can be counted", architecture.name, "leave the blocks out")
+    if len(architecture.blocks) != STAGES:
+        raise ConfigError(f"a ResNet has {STAGES} stages", f"blocks {architecture.blocks}", "give three numbers, such as 2,3,5")

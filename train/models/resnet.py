@@ -1,13 +1,15 @@
 """ResNets for CIFAR: He et al. 2015, "Deep residual learning for image recognition", arXiv 1512.03385, section 4.2.
 
-A network of depth 6n + 2 has three stages of n blocks with 16, 32 and 64 channels. Module names are those of
-akamaster/pytorch_resnet_cifar10, so its published weights load.
+A network of depth 6n + 2 has three stages of n blocks with 16, 32 and 64 channels; `Architecture.blocks` gives each stage a number of
+its own. Module names are those of akamaster/pytorch_resnet_cifar10, so its published weights load.
 """
 
 import torch.nn.functional as F  # noqa: N812  # the name every PyTorch reader knows
 from torch import Tensor, nn
 
 from .architecture import Architecture, initialize_
+
+STAGES = 3
 
 
 class ZeroPadShortcut(nn.Module):
@@ -47,7 +49,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A CIFAR ResNet with `blocks` blocks in each of its three stages.
+    """A CIFAR ResNet with `blocks` blocks in each of its three stages, or as many as the architecture says.
 
     Up to 64 pixels the stem is the paper's 3x3 convolution; above, it is the paper's ImageNet stem (7x7 with stride 2, then a
     max-pool with stride 2), so that 224 pixels enter the first stage as 56.
@@ -55,14 +57,15 @@ class ResNet(nn.Module):
 
     def __init__(self, architecture: Architecture, blocks: int) -> None:
         super().__init__()
+        first, second, third = architecture.blocks or (blocks,) * STAGES
         widths = [architecture.widen(channels) for channels in (16, 32, 64)]
         kernel, stride = (3, 1) if architecture.small else (7, 2)
         self.conv1 = nn.Conv2d(architecture.channels, widths[0], kernel, stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.pool = nn.Identity() if architecture.small else nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer1 = _stage(widths[0], widths[0], blocks, stride=1)
-        self.layer2 = _stage(widths[0], widths[1], blocks, stride=2)
-        self.layer3 = _stage(widths[1], widths[2], blocks, stride=2)
+        self.layer1 = _stage(widths[0], widths[0], first, stride=1)
+        self.layer2 = _stage(widths[0], widths[1], second, stride=2)
+        self.layer3 = _stage(widths[1], widths[2], third, stride=2)
         self.linear = nn.Linear(widths[2], architecture.classes)
         initialize_(self)
         self._halve_branches_()
