@@ -1,5 +1,6 @@
 """`edgerec bench`: accuracy against latency, for several files side by side."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,8 @@ import typer
 from . import options
 from .bench_table import show_document
 from .console import progress_bar, tell_placement
+from .gating import Baseline, FailIf, Force, Gate
+from .history import HistoryFolder, add_run, show_folder, show_history
 
 if TYPE_CHECKING:
     from ..benchmarks.bench import Beside, Images, Row
@@ -18,14 +21,19 @@ if TYPE_CHECKING:
     from ..benchmarks.rounds import Schedule
     from ..data.splits import DataSet
     from ..runtime.errors import EdgerecError
+    from .report import Reports
 
 EXAMPLE = "Example: edgerec bench base.safetensors base.onnx small.int8.onnx --data fashion-mnist --provider cpu --threads 1"
 
 
 def bench(
     files: Annotated[
-        list[Path], typer.Argument(help="ONNX files; a checkpoint is measured in eager PyTorch. Speed-ups are against the first.")
-    ],
+        list[Path],
+        typer.Argument(
+            help="ONNX files; a checkpoint is measured in eager PyTorch. Speed-ups are against the first. May be left out with --history.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
     data: Annotated[
         str | None,
         typer.Option("--data", help="What accuracy is measured on, as for `train`; without it only time and memory, on random numbers."),
@@ -65,6 +73,10 @@ def bench(
     scores: options.ScoresOption = None,
     skip_bad: options.SkipBad = False,
     corruptions: Annotated[bool, typer.Option("--corruptions", help="Score images with noise, blur, JPEG and brightness, too.")] = False,
+    baseline: Baseline = None,
+    fail_if: FailIf = [],  # noqa: B006
+    force: Force = False,
+    history: HistoryFolder = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a report: one page, nothing to fetch.")] = None,
     png: Annotated[Path | None, typer.Option("--png", help="Write each chart of the report as PNG and SVG into this folder.")] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the rows as CSV.")] = None,
@@ -76,16 +88,23 @@ def bench(
     from ..benchmarks.bench import Beside, Images
     from ..benchmarks.configurations import Configuration
     from ..benchmarks.corruptions import Corruptions
+    from ..benchmarks.history import check_history
     from ..benchmarks.measuring import Extras
     from ..benchmarks.rounds import Schedule
     from ..benchmarks.scenarios import NAMES, Rules
-    from ..runtime.errors import ModelError
     from ..runtime.providers import parse_options
     from .report import Reports
     from .sources import open_images, tell_skipped
 
-    reports = Reports(html, png, csv, markdown)
+    reports, gate = Reports(html, png, csv, markdown), Gate(baseline, tuple(fail_if), force)
     reports.check()
+    if not files:
+        given = {"--data": data, "--baseline": baseline, "--fail-if": fail_if, "--force": force, "--csv": csv, "--markdown": markdown}
+        show_folder(history, reports, next((name for name, one in given.items() if one), ""), json=json, quiet=quiet)
+        return
+    gate.check(files)
+    if history:
+        check_history(history)
     extras = Extras(image, tuple(NAMES) if mlperf else tuple(scenario), Rules() if mlperf else Rules(scenario_s))
     images = open_images(data, skip_bad=skip_bad, quiet=quiet) if data else None
     foreign = options.Foreign(input_size, mean, std, scale, color, layout, labels, scores)
@@ -103,15 +122,32 @@ def bench(
     if chosen:
         tell_skipped(chosen.split, quiet=quiet)
     finished = reports.finish(document, images.labels if images else ())
-    show_document(finished, quiet=quiet or json)
-    reports.write(finished)
+    _tell(finished, reports, gate, history, json=json, quiet=quiet)
+
+
+def _tell(document: "Document", reports: "Reports", gate: Gate, folder: Path | None, *, json: bool, quiet: bool) -> None:
+    """Print and write what was found, and end with the exit code that goes with it.
+
+    Raises:
+        GateError: The run is worse than its baseline.
+        ModelError: Nothing could be measured.
+        Exit: It was interrupted, or a row failed.
+    """
+    from ..runtime.errors import ModelError
+
+    show_document(document, quiet=quiet or json)
+    earlier = add_run(document, folder, quiet=quiet) if folder and document.records else None
+    if earlier:
+        show_history(earlier, quiet=quiet, stream=sys.stderr if json else sys.stdout)
+    reports.write(document, earlier)
     if json:
-        print(finished.to_json())
-    if finished.partial:
+        print(document.to_json())
+    if document.partial:
         raise typer.Exit(130)
-    if finished.failures and not finished.records:
-        raise ModelError("no file could be measured", f"{len(finished.failures)} failed", "the lines above say why")
-    if finished.failures:
+    if document.failures and not document.records:
+        raise ModelError("no file could be measured", f"{len(document.failures)} failed", "the lines above say why")
+    gate.judge(document, json=json, quiet=quiet)
+    if document.failures:
         raise typer.Exit(1)
 
 

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from ..runtime.errors import ConfigError
 from .console import fits, print_json, print_table, say
 
 if TYPE_CHECKING:
     from ..benchmarks.change import Change
+    from ..benchmarks.document import Document
     from ..benchmarks.history import History, Point, Series
+    from .report import Reports
 
 HistoryFolder = Annotated[
     Path | None,
@@ -32,6 +35,45 @@ READING = (
 )
 
 _DAY = re.compile(r"^(\d{4}-\d\d-\d\d) \d\d:\d\d")
+
+
+def show_folder(folder: Path | None, reports: "Reports", measuring: str, *, json: bool = False, quiet: bool = False) -> None:
+    """Show earlier runs; nothing is measured.
+
+    Args:
+        folder: Of the runs; None where the option was not given.
+        reports: The page and the charts are of the history alone.
+        measuring: An option that was given and means nothing without files to measure; may be empty.
+        json: Print one JSON document on stdout instead of tables.
+        quiet: Print nothing but the JSON document.
+
+    Raises:
+        ConfigError: No folder was given, or an option that only a measurement needs.
+        DataError: The folder is missing, may not be read, or nothing in it is a benchmark.
+        OutputError: A report cannot be written.
+    """
+    from ..benchmarks.document import Document
+    from ..benchmarks.history import read_history
+
+    if folder is None:
+        raise ConfigError("there is nothing to measure", "no file", "give at least one; --history FOLDER alone shows earlier runs")
+    if measuring:
+        raise ConfigError("without files nothing is measured", measuring, "give the files to measure, too, or leave it out")
+    history = read_history(folder)
+    show_history(history, json=json, quiet=quiet)
+    reports.write(reports.finish(Document(()), ()), history)
+
+
+def add_run(document: "Document", folder: Path, *, quiet: bool = False) -> "History":
+    """Add a run to the folder, and return what it holds now.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    from ..benchmarks.history import append, read_history
+
+    say(f"added to the history: {append(document, folder).name}", quiet=quiet)
+    return read_history(folder)
 
 
 def show_history(history: "History", *, json: bool = False, quiet: bool = False, stream: TextIO | None = None) -> None:

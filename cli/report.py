@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..benchmarks.document import Document
+    from ..benchmarks.history import History
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,12 @@ class Reports:
         """Return the document with what was typed, when, and what the classes are called."""
         return replace(document, command=_typed(), created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), labels=tuple(labels))
 
-    def write(self, document: "Document") -> None:
+    def write(self, document: "Document", history: "History | None" = None) -> None:
         """Write every form that was asked for.
+
+        Args:
+            document: What was measured.
+            history: Earlier runs, for the page and the charts.
 
         Raises:
             EdgerecError: A file cannot be written.
@@ -63,9 +68,9 @@ class Reports:
         from ..runtime.files import write_text
 
         if self.html is not None:
-            write_html(document, self.html)
+            write_html(document, self.html, history)
         if self.png is not None:
-            write_charts(document, self.png)
+            write_charts(document, self.png, history)
         if self.csv is not None:
             write_text(self.csv, to_csv(document))
         if self.markdown is not None:
