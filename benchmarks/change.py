@@ -20,6 +20,7 @@ from .document import Document
 from .paired import count_pairs, tango
 from .records import Machine, Record
 
+ELSEWHERE = "another machine"  # a remark: the figures are of two machines
 Estimate = tuple[float, float, float]  # value, and the ends of its 95 % interval; not a number where there is none
 Basis = Literal["as measured", "against the first file", "on the same images"]
 Read = Callable[[Record], Estimate | None]
@@ -90,7 +91,7 @@ class Pair:
     def remarks(self) -> tuple[str, ...]:
         """What a reader of the change must know."""
         disturbed = any(one.watch and one.watch.disturbances for one in (self.now, self.old))
-        other = () if self.same_machine else ("another machine",)
+        other = () if self.same_machine else (ELSEWHERE,)
         return (*other, *runtime_changes(self.now, self.old), *(("disturbed",) if disturbed else ()))
 
 

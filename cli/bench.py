@@ -138,7 +138,10 @@ def _tell(document: "Document", reports: "Reports", gate: Gate, folder: Path | N
     show_document(document, quiet=quiet or json)
     earlier = add_run(document, folder, quiet=quiet) if folder and document.records else None
     if earlier:
-        show_history(earlier, quiet=quiet, stream=sys.stderr if json else sys.stdout)
+        stream = sys.stderr if json else sys.stdout
+        if not quiet:
+            print(file=stream)
+        show_history(earlier, quiet=quiet, stream=stream)
     reports.write(document, earlier)
     if json:
         print(document.to_json())

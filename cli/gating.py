@@ -94,6 +94,8 @@ class Gate:
         if not quiet:
             print(file=stream)
         print_table(f"against the baseline{when}", COLUMNS, [_row(one) for one in verdicts], quiet=quiet, stream=stream)
+        if not quiet and any(_is_marked(one) for one in verdicts):
+            print(f"*  against another machine: {_machines(baseline)}", file=stream)
         _remark(verdicts, [one.file for one in unmatched(document, baseline)], quiet=quiet)
         check(verdicts)
 
@@ -127,7 +129,23 @@ def _check_comparable(baseline: "Document", names: Sequence[str], *, force: bool
 def _row(one: "Verdict") -> list[str]:
     from ..benchmarks.gate_rules import in_words
 
-    return [one.record.file, _on(one), one.rule.text, in_words(one.change, one.rule), _WORDS[one.outcome]]
+    return [
+        one.record.file,
+        _on(one),
+        one.rule.text,
+        in_words(one.change, one.rule),
+        _WORDS[one.outcome] + (" *" if _is_marked(one) else ""),
+    ]
+
+
+def _is_marked(one: "Verdict") -> bool:
+    from ..benchmarks.change import ELSEWHERE
+
+    return ELSEWHERE in one.remarks
+
+
+def _machines(document: "Document") -> str:
+    return "; ".join(sorted({f"{one.machine.cpu}, {one.machine.cores} cores" for one in document.records}))
 
 
 def _on(one: "Verdict") -> str:
@@ -137,12 +155,14 @@ def _on(one: "Verdict") -> str:
 
 def _remark(verdicts: "Sequence[Verdict]", missing: Sequence[str], *, quiet: bool) -> None:
     """Say what a reader must know, each thing once, with the files it is true of."""
+    from ..benchmarks.change import ELSEWHERE
     from ..benchmarks.gate import notes
 
     files: dict[str, dict[str, None]] = {}
     for verdict in verdicts:
         for note in notes(verdict):
-            files.setdefault(_TOLD.get(note, note), {})[verdict.record.file] = None
+            if note != ELSEWHERE:  # that stands under the table
+                files.setdefault(_TOLD.get(note, note), {})[verdict.record.file] = None
         if verdict.outcome in _TOLD:
             files.setdefault(_TOLD[verdict.outcome], {})[verdict.record.file] = None
     for note, who in files.items():

@@ -28,13 +28,13 @@ HistoryFolder = Annotated[
 ]
 
 COLUMNS = ["UTC", "SHA-256", "p50, ms", "change", "top-1, %", "change", "kB"]
-NARROW = (0, 2, 3, 4, 5)  # of the columns, and the day without its time
+NARROW = (0, 2, 3, 4, 5)  # of the columns
 READING = (
     "behind {} the larger half of the 95 % interval; changes against the run before on the same machine, in parentheses where they could be "
     "chance; those of p50 are ratios to the first file where both runs began with the same one"
 )
 
-_DAY = re.compile(r"^(\d{4}-\d\d-\d\d) \d\d:\d\d")
+_WHEN = re.compile(r"^(\d{4}-)(\d\d-\d\d)( \d\d:\d\d)")
 
 
 def show_folder(folder: Path | None, reports: "Reports", measuring: str, *, json: bool = False, quiet: bool = False) -> None:
@@ -109,11 +109,18 @@ def _show(series: "Series", title: str, stream: TextIO) -> None:
     columns = COLUMNS
     if not fits(columns, rows, stream):
         columns = [columns[at] for at in NARROW]
-        rows = [[_DAY.sub(r"\1", row[0]), *(row[at] for at in NARROW[1:])] for row in rows]
+        short = _short([row[0] for row in rows])
+        rows = [[when, *(row[at] for at in NARROW[1:])] for when, row in zip(short, rows, strict=True)]
     print_table(title, columns, rows, stream=stream)
     for text, mark in marks.items():
         print(f"  {mark}  {text}", file=stream)
     print(file=stream)
+
+
+def _short(dates: Sequence[str]) -> list[str]:
+    """Return the days without their time, or with it and without the year where a day stands there twice."""
+    days = [one.group(1, 2) for text in dates if (one := _WHEN.match(text))]
+    return [_WHEN.sub(r"\1\2" if len(set(days)) == len(days) else r"\2\3", text) for text in dates]
 
 
 def _title(one: "Series", series: "Sequence[Series]") -> str:

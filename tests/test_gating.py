@@ -109,7 +109,13 @@ def test_another_machine_is_compared_with_force_and_marked(tmp_path: Path, capsy
     gate = Gate(other, ("p50>+5%",), force=True)
     gate.check(FILES)
     gate.judge(run(0.5))
-    assert "first.onnx, a.onnx: another machine" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert [line.split()[-2:] for line in shown.out.splitlines() if "p50>+5%" in line] == [["judged", "*"], ["passes", "*"]]
+    assert "*  against another machine: another, " in shown.out
+    gate.judge(run(0.5), quiet=True)
+    assert capsys.readouterr() == ("", "")
+    Gate(other, ("p50>+900%",), force=True).judge(run(0.5), json=True)
+    assert "another machine" in capsys.readouterr().err
 
 
 def test_a_file_that_the_baseline_lacks_is_named(old: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,8 @@ def _latency(named: Named, one: Series) -> Chart | None:
         value, low, high = figure(point)
         return f"{ms(value)} ms" + (f" ({between(ms(low), ms(high))})" if low < high else "") + _against(point.p50, 0.01, " %", 1)
 
-    return _chart(named, one, "p50", "median latency", "median latency of one call, ms", figure, told)
+    day = " Those of latency are ratios to the first file where both runs began with the same one."
+    return _chart(named, one, "p50", "median latency", "median latency of one call, ms", figure, told, day)
 
 
 def _top1(named: Named, one: Series) -> Chart | None:
@@ -69,6 +70,7 @@ def _chart(
     axis: str,
     figure: Callable[[Point], Figure | None],
     told: Callable[[Point], str],
+    note: str = "",
 ) -> Chart | None:
     dated = [(point, point.run.when, found) for point in one.points if point.run.when and (found := figure(point))]
     rows = drawable(_row(named, point, when, found, told(point)) for point, when, found in dated[-DRAWN:])
@@ -79,7 +81,7 @@ def _chart(
         f"history-{named.key.lower()}-{name}",
         f"{named.label}: {what} over time",
         f"{count(len(dated), 'run')} since {dated[0][1]:%Y-%m-%d}{shown}; the last: {told(dated[-1][0])}.",
-        "Bars are 95 % intervals. Changes are against the run before on the same machine; hollow points were measured on another.",
+        "Bars are 95 % intervals. Changes are against the run before on the same machine; hollow points were measured on another." + note,
         lambda width: _draw(rows, axis, tint_of(named.at), width),
         tuple(row["told"] for row in rows),
         _table(one, f"{named.label}: {what} over time", figure, told),
@@ -105,9 +107,8 @@ def _draw(rows: list[Row], axis: str, tint: str, width: int) -> "alt.LayerChart"
     margin = max((high - low) * 0.06, high * 0.002)
     scale = alt.Scale(domain=[max(low - margin, 0), high + margin], nice=False, zero=False)
     y, bottom = (alt.Y(f"{field}:Q", title=axis, scale=scale, axis=alt.Axis(tickCount=5)) for field in ("value", "low"))
-    x = alt.X(
-        "when:T", title=None, scale=alt.Scale(type="utc", padding=10), axis=alt.Axis(tickCount=8 if width >= 600 else 4, labelOverlap=True)
-    )
+    axis_of_time = alt.Axis(tickCount=8 if width >= 600 else 4, labelOverlap=True, **_clock(rows))
+    x = alt.X("when:T", title=None, scale=alt.Scale(type="utc", padding=10), axis=axis_of_time)
     here, there = ([row for row in rows if row["elsewhere"] is other] for other in (False, True))
     base, own, others = (alt.Chart(alt.Data(values=values)) for values in (rows, here, there))
     parts = [
@@ -118,6 +119,13 @@ def _draw(rows: list[Row], axis: str, tint: str, width: int) -> "alt.LayerChart"
     if there:
         parts.append(others.mark_point(size=60, fill=var("ground"), stroke=tint, opacity=1).encode(x=x, y=y, description="told:N"))
     return layers(width, 200, *parts)
+
+
+def _clock(rows: Sequence[Row]) -> dict[str, str]:
+    """Return how times are written: vega's own form tells minutes and days of long spans, but of a minute only `:10`."""
+    first, last = (datetime.fromisoformat(row["when"]) for row in (rows[0], rows[-1]))
+    hours = (last - first).total_seconds() / 3600
+    return {"format": "%H:%M:%S" if hours < 1 else "%H:%M"} if hours < 24 else {}
 
 
 def _table(one: Series, caption: str, figure: Callable[[Point], Figure | None], told: Callable[[Point], str]) -> Table:
