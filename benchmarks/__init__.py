@@ -23,9 +23,18 @@ if TYPE_CHECKING:
     from .corruptions import Corruptions as Corruptions
     from .difference import Difference as Difference
     from .difference import compare_tensors as compare_tensors
+    from .document import Document as Document
+    from .document import Failed as Failed
+    from .document import read_document as read_document
     from .duty_cycle import DutyCycle as DutyCycle
     from .duty_cycle import measure_duty_cycle as measure_duty_cycle
     from .findings import Finding as Finding
+    from .gate import judge as judge
+    from .gate_rules import Rule as Rule
+    from .gate_rules import parse_rule as parse_rule
+    from .history import History as History
+    from .history import read_history as read_history
+    from .history import series_of as series_of
     from .kernel_times import KernelTimes as KernelTimes
     from .kernel_times import time_kernels as time_kernels
     from .latency import Comparison as Comparison
@@ -102,6 +111,15 @@ _HOMES = {
     "Schedule": "rounds",
     "matrix": "configurations",
     "measure_files": "measuring",
+    "Document": "document",
+    "Failed": "document",
+    "History": "history",
+    "Rule": "gate_rules",
+    "judge": "gate",
+    "parse_rule": "gate_rules",
+    "read_document": "document",
+    "read_history": "history",
+    "series_of": "history",
 }
 
 __all__ = [
@@ -114,9 +132,12 @@ __all__ = [
     "Corruptions",
     "Counter",
     "Difference",
+    "Document",
     "DutyCycle",
     "Extras",
+    "Failed",
     "Finding",
+    "History",
     "Images",
     "KernelTimes",
     "Latency",
@@ -125,6 +146,7 @@ __all__ = [
     "Measurements",
     "Record",
     "Row",
+    "Rule",
     "Rules",
     "Schedule",
     "Scored",
@@ -139,6 +161,7 @@ __all__ = [
     "decide",
     "has_int8_dot",
     "images_per_second",
+    "judge",
     "machine",
     "matrix",
     "measure",
@@ -147,9 +170,13 @@ __all__ = [
     "measure_interleaved",
     "open_candidate",
     "open_row",
+    "parse_rule",
     "profile_nodes",
+    "read_document",
+    "read_history",
     "score",
     "score_files",
+    "series_of",
     "time_kernels",
     "versions",
     "wilson",

@@ -107,7 +107,7 @@ def _draw(rows: list[Row], axis: str, tint: str, width: int) -> "alt.LayerChart"
     margin = max((high - low) * 0.06, high * 0.002)
     scale = alt.Scale(domain=[max(low - margin, 0), high + margin], nice=False, zero=False)
     y, bottom = (alt.Y(f"{field}:Q", title=axis, scale=scale, axis=alt.Axis(tickCount=5)) for field in ("value", "low"))
-    axis_of_time = alt.Axis(tickCount=8 if width >= 600 else 4, labelOverlap=True, **_clock(rows))
+    axis_of_time = alt.Axis(tickCount=8 if width >= 600 else 4, labelOverlap=True, format=_clock(rows) or alt.Undefined)
     x = alt.X("when:T", title=None, scale=alt.Scale(type="utc", padding=10), axis=axis_of_time)
     here, there = ([row for row in rows if row["elsewhere"] is other] for other in (False, True))
     base, own, others = (alt.Chart(alt.Data(values=values)) for values in (rows, here, there))
@@ -121,11 +121,11 @@ def _draw(rows: list[Row], axis: str, tint: str, width: int) -> "alt.LayerChart"
     return layers(width, 200, *parts)
 
 
-def _clock(rows: Sequence[Row]) -> dict[str, str]:
-    """Return how times are written: vega's own form tells minutes and days of long spans, but of a minute only `:10`."""
+def _clock(rows: Sequence[Row]) -> str:
+    """Return how times are written within a day, where vega's own form says `:10` for a second; empty leaves it to vega."""
     first, last = (datetime.fromisoformat(row["when"]) for row in (rows[0], rows[-1]))
     hours = (last - first).total_seconds() / 3600
-    return {"format": "%H:%M:%S" if hours < 1 else "%H:%M"} if hours < 24 else {}
+    return "%H:%M:%S" if hours < 1 else "%H:%M" if hours < 24 else ""
 
 
 def _table(one: Series, caption: str, figure: Callable[[Point], Figure | None], told: Callable[[Point], str]) -> Table:

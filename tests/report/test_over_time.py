@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,12 @@ def test_pictures_of_the_history(history: History, tmp_path: Path) -> None:
     written = write_charts(Document(()), tmp_path / "charts", one)
     assert [path.name for path in written] == [f"history-a-{name}.{kind}" for name in ("p50", "top1") for kind in ("png", "svg")]
     assert all(path.stat().st_size > 1000 for path in written)
+
+
+@pytest.mark.parametrize(("minutes", "form"), [(9, "%H:%M:%S"), (600, "%H:%M"), (2000, None)])
+def test_the_axis_says_the_hour_of_runs_of_one_day(minutes: int, form: str | None, history: History) -> None:
+    start = datetime(2026, 11, 1, 8, 30, tzinfo=UTC)
+    stamps = [f"{start + timedelta(minutes=at * minutes):%Y-%m-%dT%H:%M:%SZ}" for at in (0, 1)]
+    runs = tuple(Run(stamp, Document(history.runs[0].document.records[:1], created=stamp)) for stamp in stamps)
+    drawn = specification(over_time(History(runs))["history-a-p50"], 720)
+    assert {layer["encoding"]["x"]["axis"].get("format") for layer in drawn["layer"]} == {form}
